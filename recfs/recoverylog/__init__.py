@@ -1,0 +1,15 @@
+"""The recovery log, pure: no clock, file, socket or await in it. Bytes in, events and bytes out.
+
+    checksum, author    the chain's CRC-32C; who records, and the fence that lets only one
+    framing             bytes <-> frames; finds the next frame behind garbage
+    namespace           the tree of names
+    segment, hints      where in the log the operations of the live files stand
+    fsm                 the one state: operation in, outcome out; Recorder and Player share it
+    recorder            file-system change -> frames
+    player              bytes -> effects, and the one policy of what counts as damage
+    state               the whole FSM as one message, to go on from without a replay
+    describe            operations in words
+
+The format is specified in proto/recoverylog.proto. It is Gazette's (consumer/recoverylog), with
+extensions that a Gazette player skips.
+"""

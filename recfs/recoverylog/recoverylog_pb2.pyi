@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class RecordedOp(_message.Message):
-    __slots__ = ("seq_no", "checksum", "author", "create", "link", "unlink", "write", "property", "first_offset", "last_offset", "log", "mkdir", "rmdir", "symlink", "mknod", "rename", "truncate", "set_attr", "set_xattr", "remove_xattr", "allocate", "mark", "recorded_at", "more")
+    __slots__ = ("seq_no", "checksum", "author", "create", "link", "unlink", "write", "property", "mkdir", "rmdir", "symlink", "mknod", "rename", "truncate", "set_attr", "set_xattr", "remove_xattr", "allocate", "mark", "first_offset", "last_offset", "log", "recorded_at", "more")
     SEQ_NO_FIELD_NUMBER: _ClassVar[int]
     CHECKSUM_FIELD_NUMBER: _ClassVar[int]
     AUTHOR_FIELD_NUMBER: _ClassVar[int]
@@ -17,9 +17,6 @@ class RecordedOp(_message.Message):
     UNLINK_FIELD_NUMBER: _ClassVar[int]
     WRITE_FIELD_NUMBER: _ClassVar[int]
     PROPERTY_FIELD_NUMBER: _ClassVar[int]
-    FIRST_OFFSET_FIELD_NUMBER: _ClassVar[int]
-    LAST_OFFSET_FIELD_NUMBER: _ClassVar[int]
-    LOG_FIELD_NUMBER: _ClassVar[int]
     MKDIR_FIELD_NUMBER: _ClassVar[int]
     RMDIR_FIELD_NUMBER: _ClassVar[int]
     SYMLINK_FIELD_NUMBER: _ClassVar[int]
@@ -31,6 +28,9 @@ class RecordedOp(_message.Message):
     REMOVE_XATTR_FIELD_NUMBER: _ClassVar[int]
     ALLOCATE_FIELD_NUMBER: _ClassVar[int]
     MARK_FIELD_NUMBER: _ClassVar[int]
+    FIRST_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    LAST_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    LOG_FIELD_NUMBER: _ClassVar[int]
     RECORDED_AT_FIELD_NUMBER: _ClassVar[int]
     MORE_FIELD_NUMBER: _ClassVar[int]
     seq_no: int
@@ -41,9 +41,6 @@ class RecordedOp(_message.Message):
     unlink: Link
     write: Write
     property: Property
-    first_offset: int
-    last_offset: int
-    log: str
     mkdir: Mkdir
     rmdir: Rmdir
     symlink: Symlink
@@ -55,9 +52,12 @@ class RecordedOp(_message.Message):
     remove_xattr: RemoveXattr
     allocate: Allocate
     mark: Mark
+    first_offset: int
+    last_offset: int
+    log: str
     recorded_at: int
     more: bool
-    def __init__(self, seq_no: _Optional[int] = ..., checksum: _Optional[int] = ..., author: _Optional[int] = ..., create: _Optional[_Union[Create, _Mapping]] = ..., link: _Optional[_Union[Link, _Mapping]] = ..., unlink: _Optional[_Union[Link, _Mapping]] = ..., write: _Optional[_Union[Write, _Mapping]] = ..., property: _Optional[_Union[Property, _Mapping]] = ..., first_offset: _Optional[int] = ..., last_offset: _Optional[int] = ..., log: _Optional[str] = ..., mkdir: _Optional[_Union[Mkdir, _Mapping]] = ..., rmdir: _Optional[_Union[Rmdir, _Mapping]] = ..., symlink: _Optional[_Union[Symlink, _Mapping]] = ..., mknod: _Optional[_Union[Mknod, _Mapping]] = ..., rename: _Optional[_Union[Rename, _Mapping]] = ..., truncate: _Optional[_Union[Truncate, _Mapping]] = ..., set_attr: _Optional[_Union[SetAttr, _Mapping]] = ..., set_xattr: _Optional[_Union[SetXattr, _Mapping]] = ..., remove_xattr: _Optional[_Union[RemoveXattr, _Mapping]] = ..., allocate: _Optional[_Union[Allocate, _Mapping]] = ..., mark: _Optional[_Union[Mark, _Mapping]] = ..., recorded_at: _Optional[int] = ..., more: _Optional[bool] = ...) -> None: ...
+    def __init__(self, seq_no: _Optional[int] = ..., checksum: _Optional[int] = ..., author: _Optional[int] = ..., create: _Optional[_Union[Create, _Mapping]] = ..., link: _Optional[_Union[Link, _Mapping]] = ..., unlink: _Optional[_Union[Link, _Mapping]] = ..., write: _Optional[_Union[Write, _Mapping]] = ..., property: _Optional[_Union[Property, _Mapping]] = ..., mkdir: _Optional[_Union[Mkdir, _Mapping]] = ..., rmdir: _Optional[_Union[Rmdir, _Mapping]] = ..., symlink: _Optional[_Union[Symlink, _Mapping]] = ..., mknod: _Optional[_Union[Mknod, _Mapping]] = ..., rename: _Optional[_Union[Rename, _Mapping]] = ..., truncate: _Optional[_Union[Truncate, _Mapping]] = ..., set_attr: _Optional[_Union[SetAttr, _Mapping]] = ..., set_xattr: _Optional[_Union[SetXattr, _Mapping]] = ..., remove_xattr: _Optional[_Union[RemoveXattr, _Mapping]] = ..., allocate: _Optional[_Union[Allocate, _Mapping]] = ..., mark: _Optional[_Union[Mark, _Mapping]] = ..., first_offset: _Optional[int] = ..., last_offset: _Optional[int] = ..., log: _Optional[str] = ..., recorded_at: _Optional[int] = ..., more: _Optional[bool] = ...) -> None: ...
 
 class Create(_message.Message):
     __slots__ = ("path", "mode", "uid", "gid")
@@ -222,11 +222,15 @@ class Mark(_message.Message):
         HEARTBEAT: _ClassVar[Mark.Kind]
         CHECKPOINT: _ClassVar[Mark.Kind]
         CLEAN: _ClassVar[Mark.Kind]
+        IMPORT_BEGIN: _ClassVar[Mark.Kind]
+        IMPORT_END: _ClassVar[Mark.Kind]
     UNKNOWN: Mark.Kind
     OWNER: Mark.Kind
     HEARTBEAT: Mark.Kind
     CHECKPOINT: Mark.Kind
     CLEAN: Mark.Kind
+    IMPORT_BEGIN: Mark.Kind
+    IMPORT_END: Mark.Kind
     KIND_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     kind: Mark.Kind
