@@ -7,6 +7,7 @@
     sqlite      load and check of SQLite in its journal modes
     server      a PostgreSQL server in a given directory
     postgres    load and check of PostgreSQL
+    workload    a database with its load, begun in one directory and judged in another
     mounted     file systems to run them on: `recfs mount` as a user would call it, and bindfs
 
 Nothing here imports the file system under test; all of it works on any directory.
