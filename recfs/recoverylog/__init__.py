@@ -6,7 +6,8 @@
     segment, hints      where in the log the operations of the live files stand
     fsm                 the one state: operation in, outcome out; Recorder and Player share it
     recorder            file-system change -> frames
-    player              bytes -> effects, and the one policy of what counts as damage
+    continuity          what counts as damage in a log, and what it may hold besides
+    events, player      bytes -> effects
     state               the whole FSM as one message, to go on from without a replay
     describe            operations in words
 

@@ -84,11 +84,13 @@ class FSM:
 
     `log` is the journal being recorded to. `next_seq_no` and `next_checksum` are what the next
     operation must carry; `last_author` (0: none yet) recorded the last one accepted, or, while
-    hints are replayed, is expected to record the next. `properties` maps path to content.
+    hints are replayed, is expected to record the next. `end_offset` is a lower bound of where in
+    the log the next one can stand (bytes). `properties` maps path to content.
     `volume` is the identity that the last owner mark gave.
     """
 
     __slots__ = (
+        "end_offset",
         "hinted",
         "hinted_fnodes",
         "last_author",
@@ -111,6 +113,7 @@ class FSM:
         self.log = log
         self.last_log = log
         self.last_author = 0
+        self.end_offset = 0
         self.next_seq_no = 1
         self.next_checksum = 0
         self.namespace = Namespace()
@@ -141,7 +144,8 @@ class FSM:
     ) -> Outcome:
         """Apply `op`, whose bytes in the log are `body`, standing at [first_offset, last_offset).
 
-        `log` is the journal it stands in, by default the one being recorded to.
+        `last_offset` is 0 while it is not known, as it is when recording. `log` is the journal it
+        stands in, by default the one being recorded to.
         """
         seq_no = op.seq_no
         author = op.author
@@ -180,7 +184,7 @@ class FSM:
             outcome = _ACTIONS[action](self, op, here)
             if outcome is not _OK and outcome is not _NOT_TRACKED:
                 return outcome
-        self._advance(author, body, log)
+        self._advance(author, body, log, last_offset)
         return outcome
 
     def wrote(
@@ -213,6 +217,8 @@ class FSM:
         self.next_checksum = extend(self.next_checksum, body)
         self.last_author = author
         self.last_log = log
+        if last_offset:
+            self.end_offset = last_offset
         if self.hinted:
             self._end_hinted()
 
@@ -221,7 +227,8 @@ class FSM:
         from then on this is no longer the state of any log."""
         self.next_seq_no = op.seq_no
         self.next_checksum = op.checksum
-        self._advance(op.author, body, self.log)
+        self.partial = True
+        self._advance(op.author, body, self.log, 0)
 
     def build_hints(self) -> FSMHints:
         """Return hints of the live files, for `log`."""
@@ -230,11 +237,13 @@ class FSM:
         ]
         return hinting.build(self.log, files, self.properties)
 
-    def _advance(self, author: int, body: bytes, log: str) -> None:
+    def _advance(self, author: int, body: bytes, log: str, last_offset: int) -> None:
         self.next_seq_no += 1
         self.next_checksum = extend(self.next_checksum, body)
         self.last_author = author
         self.last_log = log
+        if last_offset:
+            self.end_offset = last_offset
         if self.hinted:
             self._end_hinted()
 
@@ -429,8 +438,6 @@ class FSM:
         if isinstance(node, Outcome):
             return node
         if isinstance(node, Directory):
-            if node.mode is None:
-                node.mode = stat.S_IFDIR | 0o755
             node.implied = False
         if change.HasField("mode"):
             node.mode = _type_of(node) | (change.mode & 0o7777)

@@ -157,15 +157,31 @@ def parse(data: bytes) -> pb.FSMHints:
 def build(
     log: str, files: Iterable[tuple[int, list[Segment]]], properties: dict[bytes, bytes]
 ) -> FSMHints:
-    """Return the hints of `files` (fnode, segments; any order). Segments of `log` lose its name."""
+    """Return the hints of `files` (fnode, segments; any order). Segments of `log` lose its name.
+
+    Where one segment's last_offset is not known, no later one's may be (segment.py, invariant 3). A
+    state that was recorded, then played on, knows some: they are left out.
+    """
+    nodes = sorted(files, key=lambda item: item[0])
+    unknown_from = min(
+        (each.first_seq_no for _, segments in nodes for each in segments if not each.last_offset),
+        default=2**63,
+    )
     return FSMHints(
         log,
         [
             FnodeSegments(
                 fnode,
-                [replace(each, log="" if each.log == log else each.log) for each in segments],
+                [
+                    replace(
+                        each,
+                        log="" if each.log == log else each.log,
+                        last_offset=each.last_offset if each.first_seq_no <= unknown_from else 0,
+                    )
+                    for each in segments
+                ],
             )
-            for fnode, segments in sorted(files, key=lambda item: item[0])
+            for fnode, segments in nodes
         ],
         dict(properties),
     )

@@ -39,7 +39,8 @@ class Node:
 class Directory(Node):
     """`implied`: no operation made it, only a path that leads through it; its mode is 0755.
 
-    The root is the one directory whose parent is None, and is implied until it gets attributes.
+    The root is the one directory in the tree whose parent is None. Its mode is None until one is
+    recorded.
     """
 
     __slots__ = ("children", "implied", "name", "parent")
@@ -169,7 +170,7 @@ class Namespace:
     __slots__ = ("root",)
 
     def __init__(self) -> None:
-        self.root = Directory(implied=True)
+        self.root = Directory()
 
     def resolve(self, path: bytes) -> Node | None:
         """Return the node at `path`; None when there is none or the path is not clean."""

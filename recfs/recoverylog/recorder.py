@@ -43,7 +43,7 @@ class Recorder:
         self._fsm = fsm
         self._author = author
         self._stamp = stamp
-        self._head = 0
+        self._head = fsm.end_offset
         # One message for all writes: filling it in anew costs a third of making it.
         self._write_op = RecordedOp(author=author)
         self._write = self._write_op.write

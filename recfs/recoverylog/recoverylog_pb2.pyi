@@ -276,20 +276,22 @@ class FSMHints(_message.Message):
     def __init__(self, log: _Optional[str] = ..., live_nodes: _Optional[_Iterable[_Union[FnodeSegments, _Mapping]]] = ..., properties: _Optional[_Iterable[_Union[Property, _Mapping]]] = ..., state: _Optional[_Union[State, _Mapping]] = ...) -> None: ...
 
 class State(_message.Message):
-    __slots__ = ("next_seq_no", "next_checksum", "offset", "author", "nodes", "volume")
+    __slots__ = ("next_seq_no", "next_checksum", "offset", "author", "nodes", "volume", "partial")
     NEXT_SEQ_NO_FIELD_NUMBER: _ClassVar[int]
     NEXT_CHECKSUM_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     AUTHOR_FIELD_NUMBER: _ClassVar[int]
     NODES_FIELD_NUMBER: _ClassVar[int]
     VOLUME_FIELD_NUMBER: _ClassVar[int]
+    PARTIAL_FIELD_NUMBER: _ClassVar[int]
     next_seq_no: int
     next_checksum: int
     offset: int
     author: int
     nodes: _containers.RepeatedCompositeFieldContainer[Node]
     volume: str
-    def __init__(self, next_seq_no: _Optional[int] = ..., next_checksum: _Optional[int] = ..., offset: _Optional[int] = ..., author: _Optional[int] = ..., nodes: _Optional[_Iterable[_Union[Node, _Mapping]]] = ..., volume: _Optional[str] = ...) -> None: ...
+    partial: bool
+    def __init__(self, next_seq_no: _Optional[int] = ..., next_checksum: _Optional[int] = ..., offset: _Optional[int] = ..., author: _Optional[int] = ..., nodes: _Optional[_Iterable[_Union[Node, _Mapping]]] = ..., volume: _Optional[str] = ..., partial: _Optional[bool] = ...) -> None: ...
 
 class Xattr(_message.Message):
     __slots__ = ("name", "value")
