@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-#: Label set: name -> values, each tuple sorted and without repeats. A name without values is absent.
+#: Label set: name -> values, each tuple sorted, without repeats and never empty.
 LabelSet = Mapping[str, tuple[str, ...]]
 
 Buffer = bytes | bytearray | memoryview
