@@ -1,0 +1,1 @@
+"""The kernel's side: requests translated for `vfs.Filesystem`. Only here is pyfuse3 imported."""

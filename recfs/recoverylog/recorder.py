@@ -15,7 +15,7 @@ from collections.abc import Callable
 from recfs.recoverylog.checksum import crc32c
 from recfs.recoverylog.framing import pack
 from recfs.recoverylog.fsm import FSM, OFFSET_MAX, Outcome
-from recfs.recoverylog.namespace import Directory, File, Leaf, Special, Symlink
+from recfs.recoverylog.namespace import Directory, File, Leaf, Node, Special, Symlink
 from recfs.recoverylog.recoverylog_pb2 import Mark, RecordedOp
 
 #: Bytes. Larger payloads are split by the caller.
@@ -241,7 +241,7 @@ class Recorder:
 
     def set_attr(
         self,
-        node: Directory | Leaf,
+        node: Node,
         mode: int | None = None,
         uid: int | None = None,
         gid: int | None = None,
@@ -264,14 +264,14 @@ class Recorder:
             change.mtime_ns = mtime_ns
         return self._record(op)
 
-    def set_xattr(self, node: Directory | Leaf, name: bytes, value: bytes) -> bytes:
+    def set_xattr(self, node: Node, name: bytes, value: bytes) -> bytes:
         op = RecordedOp()
         op.set_xattr.fnode, op.set_xattr.path = self._target(node)
         op.set_xattr.name = name
         op.set_xattr.value = value
         return self._record(op)
 
-    def remove_xattr(self, node: Directory | Leaf, name: bytes) -> bytes:
+    def remove_xattr(self, node: Node, name: bytes) -> bytes:
         op = RecordedOp()
         op.remove_xattr.fnode, op.remove_xattr.path = self._target(node)
         op.remove_xattr.name = name
@@ -336,11 +336,13 @@ class Recorder:
         if self._fsm.namespace.resolve_parent(path) not in node.links:
             raise RecorderError(f"{path!r} is no link of fnode {node.id}")
 
-    def _target(self, node: Directory | Leaf) -> tuple[int, bytes]:
+    def _target(self, node: Node) -> tuple[int, bytes]:
         if isinstance(node, Directory):
             if not node.is_within(self._fsm.namespace.root):
                 raise RecorderError("the directory is not in the tree any more")
             return 0, node.path()
+        assert isinstance(node, Leaf)
+        assert isinstance(node, Leaf)
         self._need_live(node)
         return node.id, b""
 

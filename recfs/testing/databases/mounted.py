@@ -63,7 +63,8 @@ class Mount(ABC):
         """Mount, and wait until it serves. Returns the seconds that took."""
         assert not self.running, f"{self.mountpoint} is mounted already"
         began = time.monotonic()
-        self.mountpoint.mkdir(parents=True, exist_ok=True)
+        if not mounts_under(self.mountpoint):  # a dead mount there answers nothing but ENOTCONN
+            self.mountpoint.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._daemon = subprocess.Popen(
                 self._command(),

@@ -1,0 +1,225 @@
+"""A directory under construction: content by fnode while the log is played, names at the end.
+
+While the log plays, only content touches the disk: `STAGING/fnodes/ID`. Names, owners, modes and
+times change many times in a log; they are taken once, from the namespace as it stands at the end,
+by `publish`, which builds `STAGING/tree`. Whoever called then renames the tree into place, so that
+a failure at any step leaves nothing half-built under a final name.
+
+Nothing is synced: the journal is the durable copy.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat as stat_bits
+from collections import OrderedDict
+from pathlib import Path
+
+from recfs.errors import BackingError
+from recfs.recoverylog.namespace import Directory, File, Leaf, Namespace, Node, Special, Symlink
+from recfs.recoverylog.player import Allocated, Data, FileCreated, FileDropped, Truncated
+
+#: Bound on the staged files held open.
+OPEN_FILES_MAX = 512
+
+
+class StagingTree:
+    """Applies a Player's effects below `directory`, which it creates and which must not exist."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.tree = directory / "tree"
+        self.warnings: list[str] = []
+        self.files = 0
+        self.directories = 0
+        self.bytes = 0
+        directory.mkdir(parents=True)
+        (directory / "fnodes").mkdir()
+        self.tree.mkdir()
+        self._fnodes = os.open(directory / "fnodes", os.O_RDONLY | os.O_DIRECTORY)
+        self._open: OrderedDict[int, int] = OrderedDict()
+        self._effects = {
+            Data: self._data,
+            Truncated: self._truncated,
+            FileDropped: self._dropped,
+            Allocated: self._allocated,
+            FileCreated: self._created,
+        }
+
+    # -- effects -----------------------------------------------------------------------------
+
+    def apply(self, event: object) -> None:
+        """Apply one effect. Raise BackingError when the disk refuses."""
+        try:
+            self._effects[type(event)](event)  # type: ignore[operator]
+        except OSError as error:
+            raise BackingError(
+                f"cannot write below {self.directory}: {error.strerror}",
+                "free space there, or name another directory",
+            ) from error
+
+    def _descriptor(self, fnode: int) -> int:
+        fd = self._open.get(fnode)
+        if fd is not None:
+            self._open.move_to_end(fnode)
+            return fd
+        if len(self._open) >= OPEN_FILES_MAX:
+            os.close(self._open.popitem(last=False)[1])
+        fd = os.open(str(fnode), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=self._fnodes)
+        self._open[fnode] = fd
+        return fd
+
+    def _created(self, event: FileCreated) -> None:
+        """Nothing yet: many files die in the log before they hold a byte."""
+
+    def _data(self, event: Data) -> None:
+        fd = self._descriptor(event.fnode)
+        view, offset = event.data, event.offset
+        while len(view):
+            written = os.pwrite(fd, view, offset)
+            view, offset = view[written:], offset + written
+
+    def _truncated(self, event: Truncated) -> None:
+        os.ftruncate(self._descriptor(event.fnode), event.size)
+
+    def _allocated(self, event: Allocated) -> None:
+        # Only the effect on size and content matters; KEEP_SIZE alone has neither.
+        keep_size, punch_hole, zero_range = 1, 2, 16
+        fd = self._descriptor(event.fnode)
+        size = os.fstat(fd).st_size
+        if event.mode & (punch_hole | zero_range):
+            end = event.offset + event.length
+            stop = min(end, size)
+            for start in range(event.offset, stop, 1 << 20):
+                os.pwrite(fd, bytes(min(1 << 20, stop - start)), start)
+        if not event.mode & keep_size and event.offset + event.length > size:
+            os.ftruncate(fd, event.offset + event.length)
+
+    def _dropped(self, event: FileDropped) -> None:
+        fd = self._open.pop(event.fnode, None)
+        if fd is not None:
+            os.close(fd)
+        try:
+            os.unlink(str(event.fnode), dir_fd=self._fnodes)
+        except FileNotFoundError:
+            pass  # never held a byte
+
+    # -- publishing --------------------------------------------------------------------------
+
+    def publish(self, namespace: Namespace) -> None:
+        """Build `tree` from the namespace and the staged content.
+
+        Directories get their attributes last, deepest first, because filling one changes its time.
+        Owners that this process may not set are counted in `warnings`, not fatal.
+        """
+        for fd in self._open.values():
+            os.close(fd)
+        self._open.clear()
+        try:
+            self._publish(namespace)
+        except OSError as error:
+            raise BackingError(
+                f"cannot build the tree below {self.directory}: {error.strerror}",
+                "free space there, or name another directory",
+            ) from error
+
+    def _publish(self, namespace: Namespace) -> None:
+        refused = 0
+        placed: dict[Leaf, tuple[Directory, bytes]] = {}
+        # A depth-first walk with one descriptor per level of the current path.
+        root_fd = os.open(self.tree, os.O_RDONLY | os.O_DIRECTORY)
+        path: list[tuple[Directory, int, list[tuple[bytes, Node]]]] = [
+            (namespace.root, root_fd, sorted(namespace.root.children.items(), reverse=True))
+        ]
+        while path:
+            directory, fd, rest = path[-1]
+            if not rest:
+                path.pop()
+                refused += self._attributes(directory, fd, b".")
+                os.close(fd)
+                continue
+            name, node = rest.pop()
+            if isinstance(node, Directory):
+                os.mkdir(name, 0o700, dir_fd=fd)
+                child = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
+                self.directories += 1
+                path.append((node, child, sorted(node.children.items(), reverse=True)))
+                continue
+            assert isinstance(node, Leaf)
+            if node in placed:
+                self._link(placed[node], fd, name)
+                continue
+            self._place(node, fd, name)
+            refused += self._attributes(node, fd, name)
+            if len(node.links) > 1:
+                placed[node] = (directory, name)
+        if refused:
+            self.warnings.append(
+                f"{refused} owners or attributes could not be set: run as root to restore them"
+            )
+
+    def _link(self, first: tuple[Directory, bytes], fd: int, name: bytes) -> None:
+        directory, first_name = first
+        source = os.fsencode(self.tree) + directory.child_path(first_name)
+        os.link(source, name, dst_dir_fd=fd, follow_symlinks=False)
+
+    def _place(self, node: Leaf, fd: int, name: bytes) -> None:
+        if isinstance(node, Symlink):
+            os.symlink(node.target, name, dir_fd=fd)
+        elif isinstance(node, Special):
+            assert node.mode is not None
+            os.mknod(name, node.mode, node.rdev, dir_fd=fd)
+        else:
+            assert isinstance(node, File)
+            try:
+                os.rename(str(node.id), name, src_dir_fd=self._fnodes, dst_dir_fd=fd)
+            except FileNotFoundError:
+                os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=fd))
+            self.bytes += os.stat(name, dir_fd=fd).st_size
+        self.files += 1
+
+    def _attributes(self, node: Node, fd: int, name: bytes) -> int:
+        """Owner, mode, extended attributes, times, in that order. Return how many were refused."""
+        refused = 0
+        if (node.uid is not None and node.uid != os.geteuid()) or (
+            node.gid is not None and node.gid != os.getegid()
+        ):
+            try:
+                uid = -1 if node.uid is None else node.uid
+                gid = -1 if node.gid is None else node.gid
+                os.chown(name, uid, gid, dir_fd=fd, follow_symlinks=False)
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.EINVAL):
+                    raise
+                refused += 1
+        if not isinstance(node, Symlink):
+            default = 0o755 if isinstance(node, Directory) else 0o644
+            mode = default if node.mode is None else stat_bits.S_IMODE(node.mode)
+            os.chmod(name, mode, dir_fd=fd)
+        for key, value in node.xattrs.items():
+            try:
+                os.setxattr(b"/proc/self/fd/%d/%s" % (fd, name), key, value, follow_symlinks=False)
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.ENOTSUP):
+                    raise
+                refused += 1
+        if node.mtime_ns is not None or node.atime_ns is not None:
+            stat = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            times = (
+                stat.st_atime_ns if node.atime_ns is None else node.atime_ns,
+                stat.st_mtime_ns if node.mtime_ns is None else node.mtime_ns,
+            )
+            os.utime(name, ns=times, dir_fd=fd, follow_symlinks=False)
+        return refused
+
+    def close(self) -> None:
+        """Let go of the staged content and remove what is left of the staging directory."""
+        for fd in self._open.values():
+            os.close(fd)
+        self._open.clear()
+        if self._fnodes >= 0:
+            os.close(self._fnodes)
+            self._fnodes = -1
+        shutil.rmtree(self.directory, ignore_errors=True)
