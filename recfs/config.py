@@ -107,6 +107,23 @@ class MountSettings:
         """The control socket, beside the tree."""
         return self.backing / "control"
 
+    def __post_init__(self) -> None:
+        """Refuse, with UsageError, places that would hide or swallow each other, and odd values."""
+        _keep_apart("the mount point", self.mountpoint, "the backing directory", self.backing)
+        if self.volume.service == "file":
+            # The daemon would write the journal through its own mount, and wait for itself.
+            journals = self.volume.root / self.volume.name
+            _keep_apart("the mount point", self.mountpoint, "the volume", journals)
+            _keep_apart("the volume", journals, "the backing tree", self.backing / "tree")
+        for name, value, least, most in (
+            ("heartbeat", self.heartbeat_seconds, 0.1, 3600),
+            ("hints interval", self.hints_seconds, 1, 86400 * 7),
+            ("stop timeout", self.stop_timeout_seconds, 0, 86400),
+            ("fragment length", self.fragment_length, FRAGMENT_LENGTH_MIN, FRAGMENT_LENGTH_MAX),
+        ):
+            if not least <= value <= most:
+                raise UsageError(f"a {name} of {value:g} is out of range", f"use {least} to {most}")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoreSettings:
@@ -117,6 +134,14 @@ class RestoreSettings:
     force: bool = False
     offset: int | None = None
     dry_run: bool = False
+
+
+def _keep_apart(name: str, path: Path, other_name: str, other: Path) -> None:
+    if path.is_relative_to(other) or other.is_relative_to(path):
+        where = "is" if path == other else "lies within or around"
+        raise UsageError(
+            f"{name} {path} {where} {other_name} {other}", "keep the two in separate directories"
+        )
 
 
 # -- volume URLs ----------------------------------------------------------------------------------

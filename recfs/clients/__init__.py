@@ -8,20 +8,18 @@ from recfs.journal.model import JournalClient, JournalSpec
 
 
 def open_client(
-    volume: Volume, *, read_only: bool = False, fragment_length: int = 32 << 20
+    volume: Volume, *, read_only: bool = False, spec: JournalSpec | None = None
 ) -> JournalClient:
     """A client of the service that keeps the journals of `volume`.
 
-    `fragment_length` is the target size, in bytes, of the fragments of journals that are created
-    through it. A service for which this build has no client raises UsageError.
+    `spec` is how journals that are created through it keep their fragments. A service for which
+    this build has no client raises UsageError.
     """
     if volume.service == "file":
         # Imported here: each client brings its own dependencies, and one is enough.
         from recfs.clients.embedded import EmbeddedClient
 
-        return EmbeddedClient(
-            volume.root, read_only=read_only, spec=JournalSpec(fragment_length=fragment_length)
-        )
+        return EmbeddedClient(volume.root, read_only=read_only, spec=spec or JournalSpec())
     raise UsageError(
         f"{volume}: this build of recfs has no client for {volume.service}:// volumes",
         "use a file:// volume, or a later recfs",

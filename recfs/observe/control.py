@@ -36,7 +36,11 @@ _ADDRESS_BYTES_MAX = 107
 Verb = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
-class NoDaemonError(MountError):
+class NoAnswerError(MountError):
+    """The daemon gave no answer: not in time, or not before it ended."""
+
+
+class NoDaemonError(NoAnswerError):
     """Nobody listens at the control socket."""
 
 
@@ -92,7 +96,7 @@ class ControlServer:
             async with stream:
                 if self._connections > CONNECTIONS_MAX:
                     busy = MountError("the daemon answers too many clients now", "try again")
-                    await stream.send_all(_line(_refusal(busy)))
+                    await stream.send_all(_line(to_answer(busy)))
                     return
                 await self._answer_all(stream)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -117,7 +121,7 @@ class ControlServer:
                 refused = UsageError(
                     f"the request has more than {LINE_BYTES_MAX} bytes", "shorten it"
                 )
-                await stream.send_all(_line(_refusal(refused)))
+                await stream.send_all(_line(to_answer(refused)))
                 return
             request = bytes(pending[:end])
             del pending[: end + 1]
@@ -128,10 +132,10 @@ class ControlServer:
             verb, args = self._parse(request)
             return {"ok": True, **await verb(args)}
         except RecfsError as error:
-            return _refusal(error)
+            return to_answer(error)
         except Exception as error:
             logger(__name__).exception("a control verb failed", request=request[:200])
-            return _refusal(RecfsError(f"a bug in the daemon: {error!r}", "see the daemon's log"))
+            return to_answer(RecfsError(f"a bug in the daemon: {error!r}", "see the daemon's log"))
 
     def _parse(self, request: bytes) -> tuple[Verb, dict[str, Any]]:
         attempt = 'send {"verb": NAME, "args": {…}} on one line'
@@ -151,12 +155,13 @@ class ControlServer:
 
 
 def call(
-    path: Path, verb: str, args: Mapping[str, Any] | None = None, timeout: float = 10.0
+    path: Path, verb: str, args: Mapping[str, Any] | None = None, timeout: float | None = 10.0
 ) -> dict[str, Any]:
-    """Ask the daemon at `path` and return its answer; waits at most `timeout` seconds.
+    """Ask the daemon at `path` and return its answer; waits at most `timeout` seconds, or for ever.
 
     What the daemon refuses is raised as the error that it was there. NoDaemonError: nobody
-    listens. MountError: no answer in time, the connection was cut, or the answer is not one.
+    listens. NoAnswerError: no answer in time, or the connection was cut. MountError: the socket is
+    another user's, or the answer is none of ours.
     """
     request = _line({"verb": verb, "args": dict(args or {})})
     pending = bytearray()
@@ -186,11 +191,11 @@ def call(
         except TimeoutError:
             raise _silent(path, timeout) from None
         except OSError as error:
-            raise MountError(
+            raise NoAnswerError(
                 f"the daemon at {path} cut the connection: {error.strerror}", "see its log"
             ) from None
     if not pending:
-        raise MountError(f"the daemon at {path} ended before it answered", "see its log")
+        raise NoAnswerError(f"the daemon at {path} ended before it answered", "see its log")
     return _read_answer(path, bytes(pending))
 
 
@@ -203,17 +208,18 @@ def _read_answer(path: Path, line: bytes) -> dict[str, Any]:
     if succeeded is True:
         assert isinstance(answer, dict)
         return answer
-    raise _error_of(answer)
+    raise from_answer(answer)
 
 
-def _silent(path: Path, timeout: float) -> MountError:
-    return MountError(
-        f"the daemon at {path} did not answer within {timeout:g} s",
+def _silent(path: Path, timeout: float | None) -> NoAnswerError:
+    return NoAnswerError(
+        f"the daemon at {path} did not answer within {timeout or 0:g} s",
         "wait longer with --timeout, or see the daemon's log",
     )
 
 
-def _refusal(error: RecfsError) -> dict[str, Any]:
+def to_answer(error: RecfsError) -> dict[str, Any]:
+    """`error` as it travels to another process."""
     return {
         "ok": False,
         "error": type(error).__name__,
@@ -223,7 +229,7 @@ def _refusal(error: RecfsError) -> dict[str, Any]:
     }
 
 
-def _error_of(answer: Mapping[str, Any]) -> RecfsError:
+def from_answer(answer: Mapping[str, Any]) -> RecfsError:
     """The typed error again: of the same class, or else of one with the same exit code."""
     what, attempt = str(answer.get("what", "no reason given")), str(answer.get("attempt", ""))
     kind = getattr(errors, str(answer.get("error")), None)

@@ -31,7 +31,9 @@ _Event = MutableMapping[str, Any]
 
 
 def logger(name: str) -> structlog.stdlib.BoundLogger:
-    """The logger of the module `name`; its methods take an event in words and fields by keyword."""
+    """The logger `name`, under "recfs"; its methods take an event and, by keyword, fields."""
+    if name.partition(".")[0] != "recfs":
+        name = f"recfs.{name}"
     bound: structlog.stdlib.BoundLogger = structlog.wrap_logger(
         logging.getLogger(name),
         wrapper_class=structlog.stdlib.BoundLogger,
@@ -57,7 +59,7 @@ def configure(
     """
     handler: logging.Handler
     if file is None:
-        handler = logging.StreamHandler(stream if stream is not None else sys.stderr)
+        handler = logging.StreamHandler(stream) if stream is not None else _StderrHandler()
     else:
         try:
             handler = logging.handlers.RotatingFileHandler(
@@ -88,6 +90,18 @@ def configure(
     logging.getLogger("recfs").setLevel(number)
     # A full disk or a closed pipe under the log is no reason to disturb the mount.
     logging.raiseExceptions = False
+
+
+class _StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes to what stderr is now: while a progress bar is drawn, its lines go above the bar."""
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, _stream: TextIO) -> None:
+        pass  # the base class's constructor sets it
 
 
 def _add_time_and_level(_logger: object, _name: str, event: _Event) -> _Event:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import Protocol, Self, TextIO
 
 from recfs.observe.logs import logger
@@ -46,7 +45,10 @@ class SilentProgress:
 
 
 class LineProgress:
-    """Writes a log line when a phase begins, every `seconds`, and when it ends."""
+    """Writes a log line when a phase begins, every `seconds`, and when it ends.
+
+    A context manager only so that it can stand where a bar stands.
+    """
 
     def __init__(
         self, *, seconds: float = LINE_SECONDS, clock: Callable[[], float] = time.monotonic
@@ -58,6 +60,12 @@ class LineProgress:
         self._total: int | None = None
         self._done = 0
         self._began = self._told = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
 
     def start(self, label: str, total_bytes: int | None) -> None:
         self._label, self._total, self._done = label, total_bytes, 0
@@ -112,12 +120,7 @@ class BarProgress:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bars.stop()
 
     def start(self, label: str, total_bytes: int | None) -> None:

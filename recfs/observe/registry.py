@@ -1,7 +1,9 @@
 """Which mounts run on this host: one JSON file per mount in a runtime directory.
 
 A file outlives a daemon that was killed; its entry is then *stale*, which is how `recfs umount`
-and `recfs status` know what is left to clean up.
+and `recfs status` know what is left to clean up. A daemon that ends without having committed
+everything leaves its entry on purpose, with the error: `recfs umount` is not its parent, has no
+other way to learn of it, and must not say that all is well.
 """
 
 from __future__ import annotations
@@ -12,8 +14,11 @@ import os
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import NoneType
+from typing import Any
 
-from recfs.errors import UsageError
+from recfs.errors import RecfsError, UsageError
+from recfs.observe.control import to_answer
 from recfs.observe.logs import logger
 
 #: A file that is longer is none of ours.
@@ -22,7 +27,10 @@ _FILE_BYTES_MAX = 1 << 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One mount. Paths are absolute. `started` tells the daemon from a later process of its pid."""
+    """One mount. Paths are absolute. `started` tells the daemon from a later process of its pid.
+
+    `failure` is the error with which a daemon ended, in the form of `control.to_answer`.
+    """
 
     mountpoint: str
     volume: str
@@ -30,6 +38,7 @@ class Entry:
     control: str
     pid: int
     started: str
+    failure: dict[str, Any] | None = None
 
     @property
     def is_stale(self) -> bool:
@@ -69,11 +78,21 @@ class Registry:
             ) from None
         return entry
 
-    def remove(self, entry: Entry) -> None:
-        """Take `entry` off the list; one that replaced it meanwhile stays."""
+    def remove(self, entry: Entry, *, failure: RecfsError | None = None) -> None:
+        """Take `entry` off the list; one that replaced it meanwhile stays.
+
+        With `failure`, it stays on the list until `recfs umount` or the next mount has seen it.
+        """
         path = self._path(entry.mountpoint)
-        if self._read(path) == entry:
-            path.unlink(missing_ok=True)
+        if self._read(path) != entry:
+            return
+        try:
+            if failure is None:
+                path.unlink(missing_ok=True)
+            else:
+                self._write(path, json.dumps({**asdict(entry), "failure": to_answer(failure)}))
+        except OSError as error:
+            logger(__name__).warning("the list of mounts cannot be changed", reason=str(error))
 
     def find(self, which: str) -> Entry | None:
         """The mount whose mount point, volume URL or backing directory is `which`.
@@ -119,7 +138,11 @@ class Registry:
                 found = json.loads(file.read(_FILE_BYTES_MAX))
             entry = Entry(**found)
             texts = (entry.mountpoint, entry.volume, entry.backing, entry.control, entry.started)
-            if type(entry.pid) is int and all(isinstance(text, str) for text in texts):
+            if (
+                type(entry.pid) is int
+                and all(isinstance(text, str) for text in texts)
+                and isinstance(entry.failure, (dict, NoneType))
+            ):
                 return entry
         except FileNotFoundError:
             return None

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from math import isfinite
 from typing import Any, Literal
 
 from recfs.observe.words import duration, moment, size
 
-State = Literal["restoring", "importing", "serving", "read-only", "stopping", "dead"]
+State = Literal["restoring", "importing", "serving", "read-only", "stopping", "dead", "silent"]
 
 _MEANING: Mapping[str, str] = {
     "restoring": "rebuilding the directory from the journal; serves when that is done",
@@ -17,6 +18,7 @@ _MEANING: Mapping[str, str] = {
     "read-only": "takes no more writes",
     "stopping": "unmounting; waits until everything is committed",
     "dead": "its daemon is gone without unmounting",
+    "silent": "its daemon does not answer",
 }
 
 
@@ -49,8 +51,11 @@ class Status:
     since: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dictionary; its keys are a promise to scripts."""
-        return asdict(self)
+        """A plain dictionary; its keys are a promise to scripts. Infinite numbers become None."""
+        return {
+            name: None if isinstance(value, float) and not isfinite(value) else value
+            for name, value in asdict(self).items()
+        }
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Status:
@@ -63,9 +68,9 @@ class Status:
         meaning = self.reason or _MEANING.get(self.state, "")
         lines = [f"{self.mountpoint}: {self.state}" + (f" ({meaning})" if meaning else "")]
         rows = [("volume", self.volume)]
-        if self.state != "dead":
+        if self.state not in ("dead", "silent"):
             rows += [
-                ("durability", self._durability(now)),
+                ("durability", self.waits(now)),
                 ("commits", self._commits()),
                 ("files", f"{self.files:,}, of which {self.open_handles:,} open"),
                 ("writer", f"author {self.author or '?'}, next operation {self.next_seq_no:,}"),
@@ -79,7 +84,8 @@ class Status:
             rows.append(("last error", self.last_error))
         return "\n".join(lines + [f"  {name:<11} {text}" for name, text in rows])
 
-    def _durability(self, now: float) -> str:
+    def waits(self, now: float) -> str:
+        """What is not committed yet, and why, in words."""
         if self.retrying_since is not None:
             return (
                 f"{size(self.backlog_bytes)} wait: the journal has taken nothing for "

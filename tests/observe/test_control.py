@@ -264,7 +264,7 @@ async def test_an_answer_of_another_program_is_an_error(tmp_path: Path, answer: 
 
 async def test_an_error_class_that_is_not_known_here_keeps_its_words_and_exit_code() -> None:
     answer = {"error": "OfTheFuture", "what": "w", "attempt": "a", "exit_code": 44}
-    error = control._error_of(answer)
+    error = control.from_answer(answer)
     assert (type(error), error.what, error.attempt, error.exit_code) == (RecfsError, "w", "a", 44)
-    assert type(control._error_of({"error": "annotations", "what": "w"})) is RecfsError
-    assert type(control._error_of({"error": "OffsetNotYetAvailable", "what": "w"})) is RecfsError
+    assert type(control.from_answer({"error": "annotations", "what": "w"})) is RecfsError
+    assert type(control.from_answer({"error": "OffsetNotYetAvailable", "what": "w"})) is RecfsError
