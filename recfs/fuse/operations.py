@@ -66,7 +66,7 @@ class Operations(pyfuse3.Operations):
         entry.entry_timeout = self._timeout
         entry.attr_timeout = self._timeout
         entry.st_mode = stat.st_mode
-        entry.st_nlink = stat.st_nlink
+        entry.st_nlink = 0 if inode.orphan else stat.st_nlink
         entry.st_uid = stat.st_uid
         entry.st_gid = stat.st_gid
         entry.st_rdev = stat.st_rdev

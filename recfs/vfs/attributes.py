@@ -34,9 +34,11 @@ class Attributes:
         self._recorder = durability.recorder
 
     def stat(self, inode: Inode) -> os.stat_result:
-        """The backing file's own attributes; an orphan's come from its open descriptor."""
+        """The backing file's own attributes; an orphan's are its descriptor's, or its last ones."""
         if inode.fd >= 0:
             return os.fstat(inode.fd)
+        if inode.remains is not None and inode.orphan:
+            return inode.remains
         return self._tree.stat(inode.node)
 
     async def setattr(self, number: int, changes: Changes) -> Inode:
@@ -45,6 +47,10 @@ class Attributes:
             await durability.wait_room()
         durability.check_writable()
         inode = self._inodes.get(number)
+        if inode.fd < 0 and inode.orphan:
+            # Nothing is left to change; the kernel still hands in the times of a file that it
+            # had dirty when it was unlinked.
+            return inode
         if changes.size is not None:
             self._files.resize(inode, changes.size)
         node = inode.node

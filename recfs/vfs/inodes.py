@@ -18,10 +18,20 @@ class Inode:
     """One file of the tree that the kernel holds a reference to.
 
     `fd` is the backing descriptor shared by all open handles (-1: none); the kernel's page cache
-    is per inode, so one descriptor serves them all.
+    is per inode, so one descriptor serves them all. `remains` are the last attributes of an orphan
+    without a descriptor, of which the kernel may still ask or tell.
     """
 
-    __slots__ = ("fd", "handles", "lookups", "node", "number", "times_dirty", "writable")
+    __slots__ = (
+        "fd",
+        "handles",
+        "lookups",
+        "node",
+        "number",
+        "remains",
+        "times_dirty",
+        "writable",
+    )
 
     def __init__(self, number: int, node: Node) -> None:
         self.number = number
@@ -31,6 +41,7 @@ class Inode:
         self.fd = -1
         self.writable = False
         self.times_dirty = False
+        self.remains: os.stat_result | None = None
 
     @property
     def orphan(self) -> bool:

@@ -148,6 +148,16 @@ class Names:
         inode.lookups += 1
         return inode
 
+    def _keep_remains(self, node: Node) -> None:
+        """Before a name goes: the attributes of what may become an orphan without a descriptor."""
+        inode = self._inodes.known(node)
+        if (
+            inode is not None
+            and inode.fd < 0
+            and not (isinstance(node, Leaf) and len(node.links) > 1)
+        ):
+            inode.remains = self._tree.stat(node)
+
     async def unlink(self, parent: int, name: bytes) -> None:
         directory = await self._ready(parent, name)
         node = directory.children.get(name)
@@ -155,6 +165,7 @@ class Names:
             raise _error(errno.ENOENT)
         if not isinstance(node, Leaf):
             raise _error(errno.EISDIR)
+        self._keep_remains(node)
         self._tree.unlink(directory, name)
         self._durability.record(self._recorder.unlink(node, directory.child_path(name)))
 
@@ -167,6 +178,7 @@ class Names:
             raise _error(errno.ENOTDIR)
         if node.children:
             raise _error(errno.ENOTEMPTY)
+        self._keep_remains(node)
         self._tree.rmdir(directory, name)
         self._tree.forget_directory(node)
         self._durability.record(self._recorder.rmdir(directory.child_path(name)))
@@ -194,6 +206,8 @@ class Names:
                 raise _error(errno.EISDIR)
             if replaced.children:
                 raise _error(errno.ENOTEMPTY)
+        if replaced is not None and not flags & RENAME_EXCHANGE:
+            self._keep_remains(replaced)
         self._tree.rename(source, name, target, new_name, flags & RENAME_EXCHANGE)
         if not flags & RENAME_EXCHANGE and isinstance(replaced, Directory):
             self._tree.forget_directory(replaced)

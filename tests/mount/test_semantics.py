@@ -193,6 +193,23 @@ def test_an_orphan_is_read_and_written_until_its_last_handle_is_closed(here: Pat
     (here / "file").write_text("another of the same name")
 
 
+def test_what_the_kernel_had_dirty_of_an_unlinked_file_hurts_nobody(here: Path) -> None:
+    for number in range(50):
+        path = here / f"file-{number}"
+        path.write_bytes(b"x" * 4096)
+        path.unlink()
+    watched = os.open(here, os.O_PATH)
+    (here / "gone").touch()
+    gone = os.open(here / "gone", os.O_PATH)
+    (here / "gone").unlink()
+    assert os.fstat(gone).st_nlink == 0
+    os.close(gone)
+    os.close(watched)
+    fd = os.open(here, os.O_RDONLY)
+    assert LIBC.syncfs(fd) == 0, os.strerror(ctypes.get_errno())
+    os.close(fd)
+
+
 def test_truncation_to_any_size(here: Path) -> None:
     path = here / "file"
     path.write_bytes(b"0123456789" * 1000)
