@@ -141,7 +141,7 @@ async def _a_read_at_the_write_head_waits_or_says_so(client: JournalClient) -> N
     got: list[bytes] = []
 
     async def follow() -> None:
-        chunk = await client.read(_JOURNAL, -1, block=True)
+        chunk = await client.read(_JOURNAL, 0, block=True)
         got.append(bytes(chunk.content))
 
     with trio.fail_after(30):

@@ -46,7 +46,7 @@ async def test_a_reader_stops_at_its_end_offset(tmp_path: Path) -> None:
 
 async def test_a_blocking_reader_waits_for_more(tmp_path: Path) -> None:
     client = await _journal(tmp_path, b"")
-    reader = Reader(client, JOURNAL, -1, block=True, end=6)
+    reader = Reader(client, JOURNAL, 0, block=True, end=6)
     got: list[bytes] = []
 
     async def follow() -> None:
