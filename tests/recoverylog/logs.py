@@ -73,11 +73,16 @@ def mkdir(path: bytes, mode: int = 0o755) -> dict[str, Any]:
     return {"mkdir": pb.Mkdir(path=path, mode=mode)}
 
 
-def everything(fsm: FSM) -> dict[str, Any]:
-    """All that `fsm` holds, as plain values: equal exactly for equal states."""
+def tree_of(fsm: FSM) -> dict[bytes, tuple[Any, ...]]:
+    """Path -> all there is to know of the node, except for the segments of files."""
     tree = {b"/": _node(fsm.namespace.root)}
     for path, node in fsm.namespace.walk_tree():
         tree[path] = _node(node)
+    return tree
+
+
+def everything(fsm: FSM) -> dict[str, Any]:
+    """All that `fsm` holds, as plain values: equal exactly for equal states."""
     return {
         "chain": (fsm.next_seq_no, fsm.next_checksum, fsm.last_author, fsm.end_offset),
         "logs": (fsm.log, fsm.last_log),
@@ -86,7 +91,12 @@ def everything(fsm: FSM) -> dict[str, Any]:
         "hinted": (list(fsm.hinted), list(fsm.hinted_fnodes)),
         "properties": dict(fsm.properties),
         "nodes": {fnode: (_node(node), sorted(node.paths())) for fnode, node in fsm.nodes.items()},
-        "tree": tree,
+        "segments": {
+            fnode: [repr(segment) for segment in node.segments]
+            for fnode, node in fsm.nodes.items()
+            if isinstance(node, File)
+        },
+        "tree": tree_of(fsm),
     }
 
 
@@ -95,7 +105,7 @@ def _node(node: Node) -> tuple[Any, ...]:
     if isinstance(node, Directory):
         extra = (node.implied,)
     elif isinstance(node, File):
-        extra = (node.size, [repr(segment) for segment in node.segments])
+        extra = (node.size,)
     elif isinstance(node, Symlink):
         extra = (node.target,)
     elif isinstance(node, Special):
