@@ -5,10 +5,14 @@ identity stands in it. A process that finds another one there has to read the jo
 first: so a register check decides the same way as it would on a remote broker, and a writer that
 was stopped for an hour cannot overwrite what has been committed since.
 
-The first 64 bytes are the page, rewritten at every commit; text about the holder follows at 1024.
-The page is a cache of what the spools say, except that `committed` bounds what readers may see: a
-commit is visible once it is on disk and acknowledged, not when its bytes appear in the page cache.
-It is trusted for that only while `boot` is this boot of this host; as a lower bound, always.
+A busy writer takes the lock again within microseconds, and would starve a process that waits. So
+everybody passes a turnstile, the `flock` of a second file: who waits for the lock holds it.
+
+The first bytes of the lock file are the page, rewritten at every commit; text about the last
+writer follows at 1024. The page is a cache of what the spools say, except that `committed` bounds
+what readers may see: a commit is visible once it is on disk and acknowledged, not when its bytes
+appear in the page cache. It is trusted for that only while `boot` is this boot of this host; as a
+lower bound, always.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ from recfs.broker.record import crc32c
 from recfs.errors import JournalUnavailable, UsageError
 
 FORMAT_VERSION = 1
+TURNSTILE = "@turnstile"
 _MAGIC = b"recfsLCK"
 _PAGE = struct.Struct("<8sI16sQQQ")
 _CRC = struct.Struct("<I")
@@ -67,12 +72,15 @@ def boot_identity() -> bytes:
 
 
 class JournalLock:
-    """The lock file at `path`. Opens it on first use; all methods may raise OSError."""
+    """The lock file at `path` and its turnstile. Opens them on first use.
+
+    All methods may raise OSError.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._fileno = -1
-        self._writable = False
+        self._turnstile = -1  # open: the lock file is open for writing
 
     def read(self) -> LockPage | None:
         """Return the page, or None when there is no valid one. Takes no lock; does not block.
@@ -99,32 +107,46 @@ class JournalLock:
         return None
 
     def try_acquire(self) -> bool:
-        """Take the lock if nobody holds it. Does not block."""
-        if not self._writable:
-            fileno = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-            if self._fileno >= 0:
-                os.close(self._fileno)
-            self._fileno = fileno
-            self._writable = True
-        try:
-            fcntl.flock(self._fileno, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        """Take the lock if nobody holds it or waits for it. Does not block."""
+        if self._turnstile < 0:
+            self._open()
+        if not _try_lock(self._turnstile):
             return False
-        return True
+        try:
+            return _try_lock(self._fileno)
+        finally:
+            fcntl.flock(self._turnstile, fcntl.LOCK_UN)
 
     def acquire(self, journal: str) -> None:
         """Take the lock, waiting up to WAIT_SECONDS. Blocks; raises JournalUnavailable."""
+        if self._turnstile < 0:
+            self._open()
         deadline = time.monotonic() + WAIT_SECONDS
-        pause = 0.0005
-        while not self.try_acquire():
+        self._wait(self._turnstile, journal, deadline)
+        try:
+            self._wait(self._fileno, journal, deadline)
+        finally:
+            fcntl.flock(self._turnstile, fcntl.LOCK_UN)
+
+    def _open(self) -> None:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        fileno = os.open(self._path, flags, 0o666)
+        if self._fileno >= 0:
+            os.close(self._fileno)
+        self._fileno = fileno
+        self._turnstile = os.open(self._path.with_name(TURNSTILE), flags, 0o666)
+
+    def _wait(self, fileno: int, journal: str, deadline: float) -> None:
+        pause = 0.0002
+        while not _try_lock(fileno):
             if time.monotonic() > deadline:
                 raise JournalUnavailable(
-                    f"journal {journal}: {self.holder()} holds {self._path} for more than "
-                    f"{WAIT_SECONDS:.0f} s",
+                    f"journal {journal}: {_holder(fileno) or self._last_writer()} holds "
+                    f"{self._path} for more than {WAIT_SECONDS:g} s",
                     "is that process stopped? continue or kill it",
                 )
             time.sleep(pause)
-            pause = min(pause * 2, 0.02)
+            pause = min(pause * 1.5, 0.01)
 
     def release(self) -> None:
         fcntl.flock(self._fileno, fcntl.LOCK_UN)
@@ -145,8 +167,7 @@ class JournalLock:
             self._fileno, json.dumps(holder).encode().ljust(_SIZE - _HOLDER_AT, b"\0"), _HOLDER_AT
         )
 
-    def holder(self) -> str:
-        """Who wrote last, in words."""
+    def _last_writer(self) -> str:
         try:
             text = os.pread(self._fileno, _SIZE - _HOLDER_AT, _HOLDER_AT).rstrip(b"\0")
             parsed = json.loads(text)
@@ -155,7 +176,29 @@ class JournalLock:
             return "an unknown process"
 
     def close(self) -> None:
-        if self._fileno >= 0:
-            os.close(self._fileno)
-            self._fileno = -1
-            self._writable = False
+        for fileno in (self._fileno, self._turnstile):
+            if fileno >= 0:
+                os.close(fileno)
+        self._fileno = self._turnstile = -1
+
+
+def _try_lock(fileno: int) -> bool:
+    try:
+        fcntl.flock(fileno, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _holder(fileno: int) -> str | None:
+    """Who holds the `flock` of this file, as the kernel knows it; None when it does not say."""
+    inode = f":{os.fstat(fileno).st_ino}"
+    try:
+        with open("/proc/locks", encoding="ascii", errors="replace") as file:
+            for line in file:
+                words = line.split()
+                if words[1:2] == ["FLOCK"] and words[5].endswith(inode) and words[4] != "-1":
+                    return f"process {words[4]} on {socket.gethostname()}"
+    except (OSError, IndexError):
+        pass
+    return None

@@ -504,7 +504,7 @@ class Replica:
             raise JournalUnavailable(
                 f"journal {self.journal}: {len(self._spools) - 1} spools wait to be persisted: "
                 f"{self._stats.persist_error or 'the fragment store is slow'}",
-                f"see whether {self._store.url} is in order; recfs goes on by itself",
+                f"see whether {self._store.url} is in order and has room; recfs goes on by itself",
             )
 
     async def delete_fragments(self, fragments: Sequence[Fragment]) -> None:

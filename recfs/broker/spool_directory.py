@@ -1,6 +1,6 @@
 """The private directory of one journal: its lock file, its description and its spools.
 
-    @lock             see `journal_lock`
+    @lock, @turnstile see `journal_lock`
     @spec             the JournalSpec, as JSON
     @spool-NUMBER     spools; the one with the largest number is open, the others are complete
     @spare            a persisted spool's file, to be used again
