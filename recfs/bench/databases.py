@@ -124,7 +124,7 @@ class Restore(Case):
             with _serving(place) as server:
                 _initialise(server, self._scale)
         place.settle()
-        log_bytes = place.committed_offset()
+        log_bytes = place.mount.log_bytes()
         output = place.mount.backing.with_name("restored")
         began = time.perf_counter()
         run_recfs("restore", place.volume, "-o", str(output))
@@ -155,7 +155,7 @@ class Memory(Case):
 @contextmanager
 def _serving(place: Place) -> Iterator[Server]:
     """A server with its default settings on the place's cluster, made if need be."""
-    server = Server(place.directory / "postgres", settings={})
+    server = Server(place.directory / "postgres", place.private, settings={})
     try:
         if not server.data.exists():
             server.initdb()

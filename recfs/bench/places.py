@@ -15,10 +15,11 @@ PLACE_NAMES: tuple[PlaceName, ...] = ("native", "bindfs", "recfs")
 
 
 class Place(ABC):
-    """A directory to work in, between `open` and `close`."""
+    """A directory to work in, between `open` and `close`; and a name for one outside of it."""
 
     name: PlaceName
     directory: Path
+    private: Path
 
     @abstractmethod
     def open(self) -> None: ...
@@ -37,6 +38,7 @@ class Native(Place):
 
     def __init__(self, root: Path) -> None:
         self.directory = root / "native"
+        self.private = root / "native-server"
 
     def open(self) -> None:
         self.directory.mkdir(exist_ok=True)
@@ -61,27 +63,26 @@ class Bindfs(_Mounted):
     name = "bindfs"
 
     def __init__(self, root: Path) -> None:
+        self.private = root / "bindfs-server"
         source = root / "bindfs-source"
         source.mkdir()
         self.mount = BindfsMount(source, root / "bindfs")
 
 
 class Recfs(_Mounted):
-    """`volume` is its URL. `committed_offset` is the length of its log in bytes."""
+    """`volume` is its URL."""
 
     name = "recfs"
     mount: RecfsMount
 
     def __init__(self, root: Path, options: Sequence[str] = ()) -> None:
+        self.private = root / "recfs-server"
         self.volume = f"file://{root}/journal/db1"
         self.mount = RecfsMount(self.volume, root / "recfs", root / "recfs-backing", options)
 
     def settle(self) -> None:
         run_recfs("sync", str(self.directory))
         super().settle()
-
-    def committed_offset(self) -> int:
-        return int(self.mount.status()["committed_offset"])
 
     def peak_memory(self) -> int:
         """In bytes."""

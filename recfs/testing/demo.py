@@ -85,8 +85,8 @@ def lose_the_host(
         _remove(scratch.path / "host-a")
 
         say(f"mount the same volume\n   at {second.mountpoint}, with an empty backing directory")
+        log_bytes = second.log_bytes() if isinstance(second, RecfsMount) else 0
         restore_seconds = second.start()
-        log_bytes = second.status()["committed_offset"] if isinstance(second, RecfsMount) else 0
         reports = []
         for workload in workloads:
             say(f"check {workload.name}")

@@ -109,7 +109,7 @@ class Mount(ABC):
         detach(self.mountpoint)
 
     def close(self) -> None:
-        """Kill and detach whatever is there. Idempotent."""
+        """Kill the daemon and detach its mount, if there are any. Idempotent."""
         self.kill()
         if mounts_under(self.mountpoint):
             self.detach()
@@ -151,6 +151,19 @@ class RecfsMount(Mount):
 
     def _ask_to_unmount(self) -> None:
         run_recfs("umount", str(self.mountpoint))
+
+    def detach(self) -> None:
+        # By the command first: it also forgets the mount in the list that `recfs status` prints.
+        try:
+            self._ask_to_unmount()
+        except DaemonError:
+            super().detach()
+
+    def log_bytes(self) -> int:
+        """How much of the log a restore of the volume plays now; without restoring it."""
+        output = str(self.backing.with_name("nowhere"))
+        plan = run_recfs("restore", self.volume, "-o", output, "--dry-run", "--json")
+        return int(json.loads(plan)["log_bytes"])
 
     def status(self) -> dict[str, Any]:
         """What `recfs status --json` says of this mount; raises DaemonError without answer."""

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import os
 import pwd
-import re
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -49,26 +47,23 @@ def binary(name: str) -> str:
 
 
 class Server:
-    """A server whose data directory is `data`. `private` (made if need be) holds sockets and log.
+    """A server whose data directory is `data`. The directory `private` holds its sockets and log.
 
-    `private` must be short: a socket's path has at most 107 bytes. It is created under TMPDIR when
-    not given, and then removed by `close`.
+    `private` is made here and removed by `close`. It must be short, as a socket's path has at most
+    107 bytes, and in a directory that other users may enter.
     """
 
     def __init__(
-        self,
-        data: Path,
-        *,
-        private: Path | None = None,
-        settings: Mapping[str, str] = LOAD_SETTINGS,
+        self, data: Path, private: Path, *, settings: Mapping[str, str] = LOAD_SETTINGS
     ) -> None:
         self.data = data
         self.settings = dict(settings)
-        self._made = Path(tempfile.mkdtemp(prefix="pg-")) if private is None else None
-        self.sockets = self._made or private or data
-        self.sockets.mkdir(parents=True, exist_ok=True)
+        self.sockets = private
+        self.sockets.mkdir()
         self.log = self.sockets / "server.log"
         self._postmaster: subprocess.Popen[bytes] | None = None
+        self._segments: set[str] = set()
+        self._started_at = 0.0
         self._user: int | None = None
         self._group: int | None = None
         if os.geteuid() == 0:
@@ -89,13 +84,17 @@ class Server:
         options = ["--data-checksums", "--no-locale", "--encoding=UTF8", "--auth=trust"]
         self.run("initdb", ["-D", str(self.data), "-U", _USER, *options], connect=False)
 
-    def start(self, patience_seconds: float = 120.0) -> None:
-        """Start it and wait until it accepts connections, after crash recovery if there is need."""
+    def start(self, *, patience_seconds: float = 120.0, **settings: str) -> None:
+        """Start it and wait until it accepts connections, after crash recovery if there is need.
+
+        `settings` go before those of the constructor.
+        """
         assert self._postmaster is None, "the server is started already"
-        settings = {"listen_addresses": "", "unix_socket_directories": str(self.sockets)}
+        place = {"listen_addresses": "", "unix_socket_directories": str(self.sockets)}
         arguments = [binary("postgres"), "-D", str(self.data)]
-        for name, value in {**self.settings, **settings}.items():
+        for name, value in {**self.settings, **settings, **place}.items():
             arguments += ["-c", f"{name}={value}"]
+        self._started_at = time.time()
         with self.log.open("ab") as log:
             self._postmaster = subprocess.Popen(
                 arguments,
@@ -118,6 +117,8 @@ class Server:
                 self.kill()
                 raise ServerError(f"the server on {self.data} is not ready: {self.last_words()}")
             time.sleep(0.02)
+        # Now, because a server whose file system goes away may end before anybody kills it.
+        self._segments |= _segments(self._postmaster.pid)
 
     def stop(self, patience_seconds: float = 120.0) -> None:
         """Fast shutdown: sessions end, a checkpoint, clean exit. Raises ServerError otherwise."""
@@ -138,23 +139,21 @@ class Server:
             return
         pid = self._postmaster.pid
         backends = _children(pid)
-        shared = [_shared_memory(process) for process in [pid, *backends]]
         # The postmaster first, or it would begin to recover from the loss of a backend.
         self._postmaster.kill()
         kill_all([*backends, *_children(pid)])
         self._postmaster.wait(60)
         self._postmaster = None
-        for segments, paths in shared:
-            for segment in segments:
-                subprocess.run(["ipcrm", "-m", segment], check=False, capture_output=True)
-            for path in paths:
-                path.unlink(missing_ok=True)
+        for segment in self._segments:
+            subprocess.run(["ipcrm", "-m", segment], check=False, capture_output=True)
+        self._segments.clear()
+        for path in _left_shared_files(self._started_at):
+            path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Kill what runs and remove what was made outside the data directory. Idempotent."""
         self.kill()
-        if self._made is not None:
-            shutil.rmtree(self._made, ignore_errors=True)
+        shutil.rmtree(self.sockets, ignore_errors=True)
 
     @property
     def running(self) -> bool:
@@ -218,22 +217,30 @@ def _children(pid: int) -> list[int]:
     return [int(child) for child in text.split()]
 
 
-def _shared_memory(pid: int) -> tuple[set[str], set[Path]]:
-    """Ids of the System V segments and paths of the POSIX ones that a process has mapped.
+def _segments(pid: int) -> set[str]:
+    """Ids of the System V shared memory segments of a process."""
+    lines = [line.split() for line in Path(f"/proc/{pid}/maps").read_text().splitlines()]
+    # The inode number is the segment's id.
+    return {fields[4] for fields in lines if len(fields) > 5 and fields[5].startswith("/SYSV")}
 
-    A server that is killed leaves both behind; only a restart on the same directory finds them.
+
+def _left_shared_files(since: float) -> set[Path]:
+    """POSIX shared memory of PostgreSQL made since then (Unix seconds) and used by nobody now.
+
+    A server that is killed leaves it behind; only a restart on the same directory would find it.
     """
-    segments: set[str] = set()
-    files: set[Path] = set()
-    try:
-        lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
-    except OSError:
-        lines = []
-    for line in lines:
-        fields = line.split(None, 5)
-        name = fields[5] if len(fields) == 6 else ""
-        if name.startswith("/SYSV"):
-            segments.add(fields[4])  # the inode number is the segment's id
-        elif re.fullmatch(r"/dev/shm/PostgreSQL\.\d+", name):
-            files.add(Path(name))
-    return segments, files
+    found = set()
+    for path in Path("/dev/shm").glob("PostgreSQL.*"):
+        try:
+            if path.stat().st_ctime >= since and os.access(path, os.W_OK):
+                found.add(path)
+        except FileNotFoundError:  # of another server, which removed it
+            pass
+    for entry in Path("/proc").iterdir():
+        if found and entry.name.isdigit():
+            try:
+                mapped = (entry / "maps").read_text(errors="surrogateescape")
+            except OSError:
+                continue
+            found -= {path for path in found if str(path) in mapped}
+    return found

@@ -83,7 +83,7 @@ class PostgresWorkload(Workload):
         self._server: Server | None = None
 
     def start(self, directory: Path) -> None:
-        self._server = Server(directory / "postgres")
+        self._server = self._make_server(directory)
         if not self._server.data.exists():
             self._server.initdb()
         self._server.start()
@@ -92,11 +92,14 @@ class PostgresWorkload(Workload):
         )
 
     def check(self, directory: Path) -> Report:
-        server = Server(directory / "postgres")
+        server = self._make_server(directory)
         try:
             return postgres.check(server, acknowledged(self._notes), seed=self.seed)
         finally:
             server.close()
+
+    def _make_server(self, directory: Path) -> Server:
+        return Server(directory / "postgres", self._notes.with_name(f"{self._notes.name}-server"))
 
     def kill(self) -> None:
         # The server first: the load ends by itself then, at a place it did not choose.
