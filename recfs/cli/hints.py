@@ -114,8 +114,9 @@ def _in_words(document: dict[str, Any]) -> str:
     ]
     if segments:
         first = min(segment.get("first_offset", 0) for segment in segments)
+        # A recorder does not learn where its last operation ended: 0 stands for not known.
         last = max(segment.get("last_offset", 0) for segment in segments)
-        rows.append(("of the log", f"offsets {first:,} to {last:,}"))
+        rows.append(("of the log", f"from offset {first:,}" + (f" to {last:,}" if last else "")))
     if state := document.get("state"):
         rows += [
             ("state", f"as of offset {state['offset']:,}, {state['nodes']:,} nodes"),

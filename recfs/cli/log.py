@@ -51,7 +51,8 @@ def log(volume: Volume, offset: int, limit: int | None, follow: bool, json: bool
 async def _list(volume: Volume, listing: Listing, *, follow: bool) -> None:
     client = open_client(volume, read_only=True)
     try:
-        async for chunk in _chunks(client, volume.log, listing.offset, follow=follow):
+        chunks = _chunks(client, volume.log, listing.offset, listing.note, follow=follow)
+        async for chunk in chunks:
             listing.feed(chunk)
             if listing.is_full:
                 return
@@ -61,8 +62,14 @@ async def _list(volume: Volume, listing: Listing, *, follow: bool) -> None:
 
 
 async def _chunks(
-    client: JournalClient, journal: str, offset: int, *, follow: bool
+    client: JournalClient,
+    journal: str,
+    offset: int,
+    note: Callable[[DamageError], None],
+    *,
+    follow: bool,
 ) -> AsyncIterator[Chunk]:
+    """What can be read of the journal; a damaged fragment is noted and left out."""
     while True:
         try:
             chunk = await client.read(journal, offset, block=False)
@@ -77,6 +84,13 @@ async def _chunks(
             # Looked for instead of waited for: another process appends, and the embedded journal
             # tells nobody else.
             await trio.sleep(_FOLLOW_SECONDS)
+            continue
+        except DamageError as damage:
+            ends = [each.end for each in await client.fragments(journal) if each.begin <= offset]
+            if not ends or max(ends) <= offset:
+                raise
+            note(damage)
+            offset = max(ends)
             continue
         yield chunk
         offset = chunk.offset + len(chunk.content)
@@ -122,7 +136,7 @@ class Listing:
                 self._take(event)
         except DamageError as damage:
             if not self._joins:  # else no operation was found, and nothing is known to be wrong
-                self._note(damage)
+                self.note(damage)
 
     def _play(self, content: bytes | memoryview) -> None:
         events = self._player.feed(content)
@@ -137,7 +151,7 @@ class Listing:
                 if self._joins:
                     self._joins = False
                 else:
-                    self._note(damage)
+                    self.note(damage)
                 self._player.skip_damage()
                 events = self._player.feed(b"")
 
@@ -145,11 +159,12 @@ class Listing:
         try:
             step()
         except DamageError as damage:
-            self._note(damage)
+            self.note(damage)
             self._player.skip_damage()
             step()
 
-    def _note(self, damage: DamageError) -> None:
+    def note(self, damage: DamageError) -> None:
+        """Tell of damage where it was met."""
         self.damage = self.damage or damage
         self._put({"offset": damage.offset, "damage": damage.what})
 

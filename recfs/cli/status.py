@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import click
 
 from recfs.cli import options
 from recfs.errors import MountError, RecfsError
+from recfs.observe import mounts
 from recfs.observe.control import call
 from recfs.observe.registry import Entry, Registry
 from recfs.observe.status import Status
@@ -26,7 +28,7 @@ def status(which: str | None, json: bool, runtime: Path) -> None:
     """Print the state of one mount, or of all mounts of this host."""
     registry = Registry(runtime)
     if which is None:
-        found = [status_of(entry) for entry in registry.list()]
+        found = [status_of(entry) for entry in registry.list() if not _vanished(registry, entry)]
         if json:
             options.print_json([each.to_json() for each in found])
         else:
@@ -45,6 +47,17 @@ def status(which: str | None, json: bool, runtime: Path) -> None:
             if one.state == "dead"
             else f"look at process {one.pid} and its log",
         )
+
+
+def _vanished(registry: Registry, entry: Entry) -> bool:
+    """Take a dead mount off the list when its mount point is gone too: nothing is left to do."""
+    path = Path(entry.mountpoint)
+    if not entry.is_stale or entry.failure is not None or mounts.mounted(path) is not None:
+        return False
+    if os.path.lexists(path):
+        return False
+    registry.remove(entry)
+    return True
 
 
 def find(registry: Registry, which: str) -> Entry:

@@ -64,9 +64,12 @@ def parse(table: bytes) -> list[Mount]:
 
 
 def is_disconnected(mountpoint: Path) -> bool:
-    """Whether the daemon behind this FUSE mount is gone: the kernel then answers ENOTCONN."""
+    """Whether the daemon behind this FUSE mount is gone: the kernel then answers ENOTCONN.
+
+    Asked with statfs, which the kernel passes on each time; stat it may answer from its cache.
+    """
     try:
-        os.stat(mountpoint)
+        os.statvfs(mountpoint)
     except OSError as error:
         return error.errno in (errno.ENOTCONN, errno.ECONNABORTED)
     return False

@@ -51,6 +51,18 @@ def test_status_of_a_killed_daemon_says_dead_and_what_to_do(
         assert listed.stdout.startswith(f"{mountpoint}: dead")
 
 
+def test_a_dead_mount_whose_mount_point_is_gone_is_forgotten(
+    tmp_path: Path, mountpoint: Path
+) -> None:
+    with daemon(tmp_path, mountpoint) as child:
+        child.kill()
+        child.wait()
+    assert "dead" in recfs(tmp_path, "status").stdout
+    mountpoint.rmdir()
+    assert recfs(tmp_path, "status").stdout == "no recfs mounts on this host\n"
+    assert Registry(tmp_path / "run").list() == []
+
+
 def test_sync_returns_when_the_daemon_has_committed(tmp_path: Path, mountpoint: Path) -> None:
     with daemon(tmp_path, mountpoint):
         done = recfs(tmp_path, "sync", mountpoint)
