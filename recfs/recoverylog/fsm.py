@@ -44,7 +44,16 @@ from google_crc32c import extend
 
 from recfs.recoverylog import hints as hinting
 from recfs.recoverylog.hints import FSMHints
-from recfs.recoverylog.namespace import Directory, File, Leaf, Namespace, Special, Symlink, split
+from recfs.recoverylog.namespace import (
+    SPECIAL_TYPES,
+    Directory,
+    File,
+    Leaf,
+    Namespace,
+    Special,
+    Symlink,
+    split,
+)
 from recfs.recoverylog.recoverylog_pb2 import Mark, RecordedOp
 from recfs.recoverylog.segment import Segment
 
@@ -54,8 +63,6 @@ OFFSET_MAX = 2**63 - 1  # bytes, of a file
 # depend on the block size.
 _KEEP_SIZE = 0x01
 _ALLOCATE_MODES = frozenset((0x00, 0x01, 0x03, 0x10, 0x11))
-
-_SPECIAL_TYPES = frozenset((stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR, stat.S_IFBLK))
 
 
 class Outcome(Enum):
@@ -344,7 +351,7 @@ class FSM:
 
     def _mknod(self, op: RecordedOp, here: Segment) -> Outcome:
         made = op.mknod
-        if stat.S_IFMT(made.mode) not in _SPECIAL_TYPES:
+        if stat.S_IFMT(made.mode) not in SPECIAL_TYPES:
             return Outcome.BAD_OPERATION
         place = self._node_place(made.path)
         if isinstance(place, Outcome):

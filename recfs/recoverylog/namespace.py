@@ -13,6 +13,7 @@ from recfs.recoverylog.segment import Segment
 
 NAME_MAX = 255  # bytes, as in Linux
 IMPLIED_MODE = stat.S_IFDIR | 0o755
+SPECIAL_TYPES = frozenset((stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR, stat.S_IFBLK))
 
 
 class Node:

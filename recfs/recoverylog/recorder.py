@@ -15,7 +15,15 @@ from collections.abc import Callable
 from recfs.recoverylog.checksum import crc32c
 from recfs.recoverylog.framing import pack
 from recfs.recoverylog.fsm import FSM, OFFSET_MAX, Outcome
-from recfs.recoverylog.namespace import Directory, File, Leaf, Node, Special, Symlink
+from recfs.recoverylog.namespace import (
+    SPECIAL_TYPES,
+    Directory,
+    File,
+    Leaf,
+    Node,
+    Special,
+    Symlink,
+)
 from recfs.recoverylog.recoverylog_pb2 import Mark, RecordedOp
 
 #: Bytes. Larger payloads are split by the caller.
@@ -168,9 +176,7 @@ class Recorder:
     ) -> tuple[bytes, Special]:
         """Record a FIFO, socket or device. `mode` has the type, as st_mode. Files: see `create`."""
         self._need_free(path)
-        if not (
-            stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
-        ):
+        if stat.S_IFMT(mode) not in SPECIAL_TYPES:
             raise RecorderError(f"mknod of {path!r} with mode {mode:o}")
         op = RecordedOp()
         op.mknod.path = path

@@ -17,6 +17,7 @@ from recfs.recoverylog import recoverylog_pb2 as pb
 from recfs.recoverylog.fsm import FSM
 from recfs.recoverylog.namespace import (
     IMPLIED_MODE,
+    SPECIAL_TYPES,
     Directory,
     File,
     Leaf,
@@ -74,6 +75,8 @@ def decode_state(data: bytes) -> tuple[FSM, int]:
         segment.log = segment.log or hints.log
     for each in state.nodes:
         _decode(fsm, each, segments)
+    if segments:
+        raise _damage(f"the state has no node for fnode {min(segments)}", hints.log)
     return fsm, state.offset
 
 
@@ -122,6 +125,8 @@ def _decode(fsm: FSM, message: pb.Node, segments: dict[int, list[Segment]]) -> N
     namespace = fsm.namespace
     node: Directory | Leaf
     if fnode == 0:
+        if mode is not None and not stat.S_ISDIR(mode):
+            raise _damage(f"the state has a directory of mode {mode:o}", fsm.log)
         if message.paths == [b"/"]:
             node = namespace.root
             node.mode, node.uid, node.gid = mode, uid, gid
@@ -139,6 +144,8 @@ def _decode(fsm: FSM, message: pb.Node, segments: dict[int, list[Segment]]) -> N
         node = file
     elif stat.S_ISLNK(mode):
         node = Symlink(fnode, message.target, uid, gid)
+    elif stat.S_IFMT(mode) not in SPECIAL_TYPES:
+        raise _damage(f"the state has a node of mode {mode:o}", fsm.log)
     else:
         node = Special(fnode, mode, message.rdev, uid, gid)
     node.atime_ns = message.atime_ns if message.HasField("atime_ns") else None
