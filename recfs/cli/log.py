@@ -54,6 +54,8 @@ async def _list(volume: Volume, listing: Listing, *, follow: bool) -> None:
         chunks = _chunks(client, volume.log, listing.offset, listing.note, follow=follow)
         async for chunk in chunks:
             listing.feed(chunk)
+            if follow:
+                sys.stdout.flush()
             if listing.is_full:
                 return
         listing.finish()
@@ -204,7 +206,7 @@ def _moment(unix_ns: int) -> str:
 
 def _print_json(record: Record) -> None:
     record.pop("words", None)
-    print(json_form.dumps(record, ensure_ascii=True), flush=False)
+    print(json_form.dumps(record, ensure_ascii=True))
 
 
 def _print_text(record: Record) -> None:

@@ -158,7 +158,7 @@ def _mount_detached(settings: MountSettings, log_file: Path | None) -> int:
         )
     if log_file is None:
         try:
-            settings.backing.mkdir(parents=True, exist_ok=True, mode=0o700)
+            settings.backing.mkdir(parents=True, exist_ok=True, mode=0o755)
         except OSError as error:
             raise BackingError(
                 f"backing directory {settings.backing}: {error.strerror}",

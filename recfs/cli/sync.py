@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 
 import click
@@ -31,16 +33,37 @@ def sync(mountpoint: str, timeout: float | None, runtime: Path) -> None:
         raise MountError(
             f"the daemon of {entry.mountpoint} is gone", f"recfs umount {entry.mountpoint}"
         )
-    refused: OSError | None = None
-    try:
-        # What the kernel still holds has not been recorded yet, so it comes first.
-        mounts.write_back(Path(entry.mountpoint))
-    except OSError as error:
-        refused = error
+    deadline = None if timeout is None else time.monotonic() + timeout
+    # What the kernel still holds has not been recorded yet, so it comes first.
+    refused = _write_back(Path(entry.mountpoint), timeout)
     # Asked even so: the daemon knows why.
-    call(Path(entry.control), "sync", timeout=timeout)
+    left = None if deadline is None else max(deadline - time.monotonic(), 0.001)
+    call(Path(entry.control), "sync", timeout=left)
     if refused is not None:
         raise MountError(
             f"{entry.mountpoint}: the kernel could not write back its pages: {refused.strerror}",
             f"recfs status {entry.mountpoint}",
         )
+
+
+def _write_back(mountpoint: Path, timeout: float | None) -> OSError | None:
+    """Write the kernel's dirty pages back; the error, if that failed."""
+    refused: list[OSError] = []
+
+    def write_back() -> None:
+        try:
+            mounts.write_back(mountpoint)
+        except OSError as error:
+            refused.append(error)
+
+    # The kernel waits for the daemon, where no signal but SIGKILL ends the wait. In a daemon
+    # thread it keeps neither a timeout nor Ctrl-C from ending this process.
+    writing = threading.Thread(target=write_back, daemon=True)
+    writing.start()
+    writing.join(timeout)
+    if writing.is_alive():
+        raise MountError(
+            f"{mountpoint}: the kernel could not write back its pages within {timeout:g} s",
+            f"wait longer with --timeout, or see recfs status {mountpoint}",
+        )
+    return refused[0] if refused else None

@@ -213,7 +213,7 @@ def _read_answer(path: Path, line: bytes) -> dict[str, Any]:
 
 def _silent(path: Path, timeout: float | None) -> NoAnswerError:
     return NoAnswerError(
-        f"the daemon at {path} did not answer within {timeout or 0:g} s",
+        f"the daemon at {path} did not answer within {timeout or 0:.1f} s",
         "wait longer with --timeout, or see the daemon's log",
     )
 

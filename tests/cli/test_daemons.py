@@ -84,8 +84,9 @@ def test_sync_gives_up_after_its_timeout(tmp_path: Path, mountpoint: Path) -> No
         await trio.sleep_forever()
     """
     with daemon(tmp_path, mountpoint, body):
+        # Either the file system under the test or the daemon keeps it waiting.
         done = recfs(tmp_path, "sync", mountpoint, "--timeout", "200ms")
-        assert_fails(done, 15, "did not answer within 0.2 s", "--timeout")
+        assert_fails(done, 15, " within 0.", "--timeout")
 
 
 def test_sync_with_a_killed_daemon_is_an_error(tmp_path: Path, mountpoint: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
@@ -22,7 +24,7 @@ from recfs.recoverylog.recorder import Recorder
 from recfs.recoverylog.recoverylog_pb2 import Mark
 from recfs.recoverylog.state import encode_state
 
-from .commands import assert_fails, recfs
+from .commands import RECFS, assert_fails, plain_environment, recfs
 
 AT = 1_795_248_000_123_456_789
 
@@ -117,7 +119,8 @@ def test_a_listing_begins_and_ends_where_it_is_told(tmp_path: Path, written: Wri
     written.store()
     whole = lines_of(tmp_path, written.volume.url)
     assert lines_of(tmp_path, written.volume.url, "--limit", "2") == whole[:2]
-    for number, record in enumerate(whole[1:], 1):
+    for number in (1, 4, 7):
+        record = whole[number]
         found = lines_of(tmp_path, written.volume.url, "--offset", str(record["offset"]))
         assert [each["words" if "words" in each else "operation"] for each in found] == [
             each["operation"] for each in whole[number:]
@@ -133,6 +136,30 @@ def test_a_listing_begins_and_ends_where_it_is_told(tmp_path: Path, written: Wri
     assert (at_end.returncode, at_end.stdout) == (0, "")
     behind = recfs(tmp_path, "log", written.volume.url, "--offset", "99999999")
     assert_fails(behind, 2, "behind the end of journal db1/log", "smaller --offset")
+
+
+def test_a_listing_follows_what_is_appended(tmp_path: Path, written: Written) -> None:
+    written.add(written.recorder.mark(Mark.OWNER, "{}"))
+    written.store()
+    following = subprocess.Popen(
+        [RECFS, "log", written.volume.url, "--follow", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=plain_environment(tmp_path),
+    )
+    try:
+        assert following.stdout is not None
+        assert json.loads(following.stdout.readline())["seq_no"] == 1
+        more = written.recorder.mark(Mark.CHECKPOINT, "noon")
+        trio.run(append, written.volume, written.volume.log, [more])
+        assert json.loads(following.stdout.readline())["seq_no"] == 2
+        following.send_signal(signal.SIGINT)
+        assert following.communicate(timeout=20) == ("", "")
+        assert following.returncode == 130
+    finally:
+        following.kill()
+        following.communicate()
 
 
 def flip_payload(written: Written) -> int:
