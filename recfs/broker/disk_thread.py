@@ -6,13 +6,34 @@ A commit is the hottest wait of recfs. Handing it to a thread of its own costs l
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
+import time
 from collections.abc import Callable
 
 import trio
 
 _Job = tuple[Callable[[], None], Callable[[BaseException | None], None], trio.lowlevel.TrioToken]
+
+
+class WorkTime:
+    """How long work of one kind takes: `recent` seconds, weighted towards the last few times.
+
+    Infinite until it was measured. One slow time counts at once, and is forgotten over many.
+    """
+
+    def __init__(self) -> None:
+        self.recent = math.inf
+
+    def timed(self, work: Callable[[], None]) -> Callable[[], None]:
+        def measured() -> None:
+            started = time.perf_counter()
+            work()
+            took = time.perf_counter() - started
+            self.recent = took if self.recent == math.inf else self.recent * 0.8 + took * 0.2
+
+        return measured
 
 
 class DiskThread:

@@ -27,7 +27,7 @@ from dataclasses import dataclass, replace
 import trio
 
 from recfs.broker import registers as register_rules
-from recfs.broker.disk_thread import DiskThread
+from recfs.broker.disk_thread import DiskThread, WorkTime
 from recfs.broker.index import Index
 from recfs.broker.journal_lock import JournalLock, LockPage, boot_identity
 from recfs.broker.persister import OpenFragment, persist
@@ -61,6 +61,11 @@ COMPLETE_SPOOLS_MAX = 8
 PERSIST_WAIT_SECONDS = 5.0
 #: Seconds between looks for what another process has committed, while a reader is blocked.
 POLL_SECONDS = 0.02
+#: A commit of up to so many bytes is written in the event loop while commits of late took less than
+#: so many seconds. Handing one to the disk thread and back costs about as much; a disk that grows
+#: slow is waited for in the thread again after one slow commit.
+INLINE_BYTES_MAX = 256 << 10
+INLINE_SECONDS = 0.000_3
 _OPEN_FRAGMENTS_MAX = 4
 _READ_ATTEMPTS = 20
 
@@ -106,12 +111,14 @@ class Replica:
         self._identity = secrets.randbits(63) | 1
         self._turn = _Turn()
         self._disk = DiskThread(f"commits of {self.journal}")
+        self._commit_time = WorkTime()
         self._page: LockPage | None = None  # as of which the state below was read
         self._loaded = False
         self._writing = False  # the spools are open for writing
         self._spools: list[Spool] = []  # the last one is open, the others are complete
         self._index = Index(gap_settled=0)  # the listing of a local store is complete
         self._opened: OrderedDict[tuple[int, int], OpenFragment] = OrderedDict()
+        self._ahead: tuple[tuple[int, int], trio.Event] | None = None  # being verified
         self._commits = trio.lowlevel.ParkingLot()  # readers at the write head
         self._persisted = trio.lowlevel.ParkingLot()  # appends that wait for room
         self._persisting: tuple[trio.CancelScope, trio.Event] | None = None
@@ -224,8 +231,13 @@ class Replica:
         if spool is None or spool.suspect or spool.end != begin or self._is_full(spool):
             spool = await self._roll(begin)
         pending = spool.prepare(content, size, registers)
+        work = self._commit_time.timed(lambda: spool.write_commit(pending))
         try:
-            await self._disk.run(lambda: spool.write_commit(pending))
+            if size <= INLINE_BYTES_MAX and self._commit_time.recent < INLINE_SECONDS:
+                # The disk answers sooner than a thread would: see INLINE_SECONDS.
+                work()
+            else:
+                await self._disk.run(work)
             spool.take(pending)
             self._index.extend_local(self._local_fragment(spool))
             self._write_page(structure_changed=False, base=self._page)
@@ -295,10 +307,15 @@ class Replica:
         assert offset >= -1
         assert length > 0
         attempts = 0
+        fresh = self._loaded and offset != -1  # what is known already does not change
         while True:
-            await self._refresh()
+            if not fresh:
+                await self._refresh()
             offset, fragment = self._index.query(offset, now=time.time())
             if fragment is None:
+                if fresh:
+                    fresh = False
+                    continue
                 if not block:
                     raise OffsetNotYetAvailable(self.journal, self._head())
                 with trio.move_on_after(POLL_SECONDS):
@@ -308,7 +325,7 @@ class Replica:
                 content = await self._read_fragment(fragment, offset, length)
             except (SpoolReplacedError, FileNotFoundError) as error:
                 # Persisted or deleted meanwhile: look where it is now.
-                self._loaded = False
+                self._loaded = fresh = False
                 attempts += 1
                 if attempts == _READ_ATTEMPTS:
                     raise JournalUnavailable(
@@ -317,7 +334,7 @@ class Replica:
                 continue
             except OSError as error:
                 raise self._unavailable("cannot read", error) from error
-            return Chunk(offset, content, self._head())
+            return Chunk(offset, content, self._write_head())
 
     async def _read_fragment(self, fragment: Fragment, offset: int, length: int) -> bytes:
         if fragment.mod_time == 0:
@@ -326,7 +343,11 @@ class Replica:
                     return await trio.to_thread.run_sync(spool.read, offset, length)
             raise SpoolReplacedError
         key = (fragment.begin, fragment.end)
+        if self._ahead is not None and self._ahead[0] == key:
+            await self._ahead[1].wait()
         opened = self._opened.pop(key, None)
+        if offset == fragment.begin:
+            self._open_ahead(fragment.end)
         try:
             if opened is None:
                 opened = await trio.to_thread.run_sync(OpenFragment, self._store, fragment)
@@ -335,13 +356,41 @@ class Replica:
             if opened is not None:
                 opened.close()
             raise
-        while len(self._opened) >= _OPEN_FRAGMENTS_MAX:
-            self._opened.popitem(last=False)[1].close()
+        self._keep_open(opened)
+        return content
+
+    def _keep_open(self, opened: OpenFragment) -> None:
+        key = (opened.fragment.begin, opened.fragment.end)
         replaced = self._opened.pop(key, None)
         if replaced is not None:
             replaced.close()
         self._opened[key] = opened
-        return content
+        while len(self._opened) > _OPEN_FRAGMENTS_MAX:
+            self._opened.popitem(last=False)[1].close()
+
+    def _open_ahead(self, offset: int) -> None:
+        """Have the fragment at `offset` verified while the one before is being read."""
+        _, fragment = self._index.query(offset, now=time.time())
+        if fragment is None or fragment.mod_time == 0 or self._ahead is not None:
+            return
+        key = (fragment.begin, fragment.end)
+        if key in self._opened:
+            return
+        ready = trio.Event()
+        self._ahead = (key, ready)
+
+        async def open_fragment() -> None:
+            try:
+                self._keep_open(
+                    await trio.to_thread.run_sync(OpenFragment, self._store, fragment)
+                )
+            except (RecfsError, OSError):
+                pass  # whoever reads it will be told
+            finally:
+                self._ahead = None
+                ready.set()
+
+        trio.lowlevel.spawn_system_task(open_fragment)
 
     async def head(self) -> Head:
         await self._refresh()
@@ -401,6 +450,11 @@ class Replica:
 
     def _head(self) -> int:
         return max(self._spools[-1].end if self._spools else 0, self._index.end)
+
+    def _write_head(self) -> int:
+        """The write head as far as a look at the lock page tells; at least `_head`."""
+        page = self._lock.read()
+        return self._head() if page is None else max(self._head(), page.committed)
 
     def _registers(self) -> LabelSet:
         return self._spools[-1].registers if self._spools else {}
@@ -541,6 +595,8 @@ class Replica:
                 await self._persist_one()
         except (RecfsError, OSError, SpoolReplacedError) as error:
             self._stats.persist_error = str(error)  # the spools stay; the next writer persists them
+        if self._ahead is not None:
+            await self._ahead[1].wait()
         await self._turn.begin()
         self._disk.close()
         for opened in self._opened.values():
