@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -53,7 +53,9 @@ class FSMHints:
                 raise _damage(f"fnode {node.fnode} stands behind {fnodes[-1]}", self.log)
             fnodes.append(node.fnode)
             for segment in node.segments:
-                segments.add(replace(segment, log=segment.log or self.log))
+                named = segment.copy()
+                named.log = segment.log or self.log
+                segments.add(named)
         if len(segments) and segments[-1].log != self.log:
             raise _damage(f"the last segment is of log {segments[-1].log!r}", self.log)
         return fnodes, segments
@@ -75,8 +77,16 @@ class FSMHints:
         message = pb.FSMHints(log=self.log)
         for node in self.live_nodes:
             live = message.live_nodes.add(fnode=node.fnode)
-            for segment in node.segments:
-                live.segments.add(**_fields(segment))
+            for each in node.segments:
+                live.segments.add(
+                    author=each.author,
+                    first_seq_no=each.first_seq_no,
+                    first_offset=each.first_offset,
+                    first_checksum=each.first_checksum,
+                    last_seq_no=each.last_seq_no,
+                    last_offset=each.last_offset,
+                    log=each.log,
+                )
         for path, content in self.properties.items():
             message.properties.add(path=path, content=content)
         return message
@@ -167,24 +177,16 @@ def build(
         (each.first_seq_no for _, segments in nodes for each in segments if not each.last_offset),
         default=2**63,
     )
-    return FSMHints(
-        log,
-        [
-            FnodeSegments(
-                fnode,
-                [
-                    replace(
-                        each,
-                        log="" if each.log == log else each.log,
-                        last_offset=each.last_offset if each.first_seq_no <= unknown_from else 0,
-                    )
-                    for each in segments
-                ],
-            )
-            for fnode, segments in nodes
-        ],
-        dict(properties),
-    )
+    live_nodes = []
+    for fnode, segments in nodes:
+        hinted = [each.copy() for each in segments]
+        for each in hinted:
+            if each.log == log:
+                each.log = ""
+            if each.first_seq_no > unknown_from:
+                each.last_offset = 0
+        live_nodes.append(FnodeSegments(fnode, hinted))
+    return FSMHints(log, live_nodes, dict(properties))
 
 
 _NUMBERS = (
