@@ -91,7 +91,6 @@ class MountSettings:
     cache: Cache = "writeback"
     allow_other: bool = False
     xattr: bool = False
-    exclude: tuple[str, ...] = ()
     read_only: bool = False
     take_over: bool = False
     command: tuple[str, ...] = ()
@@ -290,7 +289,6 @@ FILE_KEYS: Mapping[str, tuple[type, ...]] = {
     "cache": _TEXT,
     "allow_other": _FLAG,
     "xattr": _FLAG,
-    "exclude": _LIST,
     "read_only": _FLAG,
     "take_over": _FLAG,
     "detach": _FLAG,

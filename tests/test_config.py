@@ -168,8 +168,7 @@ def test_a_file_gives_settings_with_variables_expanded(tmp_path: Path) -> None:
     path.write_text(
         """
         volume = "file://$BASE/${NAME}1"   # $UNSET in a comment is no variable
-        exclude = ["*.tmp", "$NAME*"]
-        command = ["sh", "-c", "echo $$HOME"]
+        command = ["sh", "-c", "echo $$HOME $NAME"]
         heartbeat = 2
         hints_interval = "10m"
         allow_other = true
@@ -177,8 +176,7 @@ def test_a_file_gives_settings_with_variables_expanded(tmp_path: Path) -> None:
     )
     assert load_file(path, {"BASE": "/srv", "NAME": "db"}) == {
         "volume": "file:///srv/db1",
-        "exclude": ["*.tmp", "db*"],
-        "command": ["sh", "-c", "echo $HOME"],
+        "command": ["sh", "-c", "echo $HOME db"],
         "heartbeat": 2,
         "hints_interval": "10m",
         "allow_other": True,
@@ -194,8 +192,8 @@ def test_a_file_gives_settings_with_variables_expanded(tmp_path: Path) -> None:
         ("'cache' = 1\n", 1, "cache must be a text in quotes"),
         ("xattr = 'yes'\n", 1, "xattr must be true or false"),
         ("heartbeat = true\n", 1, "heartbeat must be a text in quotes or a whole number or"),
-        ("exclude = '*.tmp'\n", 1, "exclude must be a list"),
-        ("exclude = [1]\n", 1, "exclude must be a list of texts"),
+        ("command = '*.tmp'\n", 1, "command must be a list"),
+        ("command = [1]\n", 1, "command must be a list of texts"),
         ("\nvolume = 'file://$NOWHERE/db1'\n", 2, "the variable NOWHERE, which is not set"),
     ],
 )

@@ -416,11 +416,14 @@ class Replica:
                 and self._page is not None
                 and page.generation == self._page.generation
             )
+            known = [item.number for item in self._spools]
 
             def load() -> tuple[list[Spool], list[Fragment] | None]:
                 # Spools before fragments: a fragment that leaves the former is in the latter.
                 spools = self._directory.load(page, self._spools, writable=False)
-                return spools, None if same_files else self._store.fragments(self.journal)
+                if same_files and [item.number for item in spools] == known:
+                    return spools, None
+                return spools, self._store.fragments(self.journal)
 
             self._adopt(*await trio.to_thread.run_sync(load))
             self._check_complete(page)

@@ -55,12 +55,6 @@ class _MountCommand(click.Command):
 )
 @options.option("--allow-other/--no-allow-other", help="Let other users use the mount.")
 @options.option("--xattr/--no-xattr", help="Support extended attributes (slower writes).")
-@options.option(
-    "--exclude",
-    multiple=True,
-    metavar="GLOB",
-    help="Do not record names that match; may be given more than once.",
-)
 @options.option("--read-only/--no-read-only", help="Take no writes.")
 @options.option(
     "--take-over/--no-take-over", help="Mount although the volume has a live writer: fence it."

@@ -15,7 +15,7 @@ from pathlib import Path
 import pyfuse3
 
 from recfs.errors import MountError
-from recfs.observe.mounts import TYPE, detach, mounted
+from recfs.observe.mounts import TYPE, detach, is_disconnected, mounted
 
 from .operations import Operations
 
@@ -38,6 +38,10 @@ def prepare(mountpoint: Path) -> None:
         )
     if os.geteuid() != 0 and shutil.which("fusermount3") is None:
         raise MountError("fusermount3 is not installed", "install the package fuse3")
+    if is_disconnected(mountpoint):
+        entry = mounted(Path(os.path.abspath(mountpoint)))
+        if entry is not None and entry.type == TYPE:
+            detach(entry.mountpoint)
     try:
         mode = os.stat(mountpoint).st_mode
     except FileNotFoundError:
@@ -45,11 +49,6 @@ def prepare(mountpoint: Path) -> None:
             f"mount point {mountpoint} does not exist", f"create it: mkdir -p {mountpoint}"
         ) from None
     except OSError as error:
-        entry = mounted(Path(os.path.abspath(mountpoint)))
-        if error.errno == errno.ENOTCONN and entry is not None and entry.type == TYPE:
-            detach(entry.mountpoint)
-            prepare(mountpoint)
-            return
         raise MountError(
             f"mount point {mountpoint} cannot be used: {error.strerror}",
             f"look at it: findmnt {mountpoint}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -17,9 +18,10 @@ log = logger("command")
 class Command:
     """One child process. `returncode` as a shell gives it: 128 + N after signal N."""
 
-    def __init__(self, arguments: Sequence[str], umask: int) -> None:
+    def __init__(self, arguments: Sequence[str], umask: int, niceness: int) -> None:
         self.arguments = list(arguments)
         self._umask = umask
+        self._niceness = niceness
         self.returncode: int | None = None
         self._process: trio.Process | None = None
 
@@ -27,6 +29,11 @@ class Command:
         """Start the command and wait for its end. Raise UsageError when it cannot be started."""
         try:
             self._process = await trio.lowlevel.open_process(self.arguments, umask=self._umask)
+            # The daemon's own priority is no gift to its clients.
+            try:
+                os.setpriority(os.PRIO_PROCESS, self._process.pid, self._niceness)
+            except ProcessLookupError:
+                pass  # ended already
         except OSError as error:
             raise UsageError(
                 f"cannot start {self.arguments[0]}: {error.strerror}", "check the command after --"

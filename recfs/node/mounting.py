@@ -9,13 +9,14 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from typing import Any
 
 import trio
 
 from recfs.clients import open_client
 from recfs.config import MountSettings
-from recfs.errors import MountError, RecfsError, UsageError
+from recfs.errors import MountError, RecfsError
 from recfs.fuse.mount import Mount, prepare, unmount
 from recfs.fuse.operations import KernelCache, Operations, kernel_options
 from recfs.journal.appender import Appender
@@ -54,10 +55,8 @@ async def mount(
     The code is the command's where there is one, 13 when this host was fenced while it served,
     else 0. Raise RecfsError for everything that keeps the mount from serving.
     """
-    if settings.exclude:
-        raise UsageError("--exclude is not in this build", "leave it out")
     prepare(settings.mountpoint)
-    umask = _adjust_process()
+    inherited = _adjust_process()
     backing = BackingDirectory(settings.backing)
     async with AsyncExitStack() as closing:
         backing.open()
@@ -69,7 +68,7 @@ async def mount(
             await client.create(settings.volume.log, spec)
             await client.create(settings.volume.hints, spec)
         view = StatusView(settings)
-        node = _Node(settings, backing, client, view, progress, on_ready, umask)
+        node = _Node(settings, backing, client, view, progress, on_ready, inherited)
         async with trio.open_nursery() as nursery:
             control = ControlServer(settings.control, node.verbs())
             await nursery.start(control.serve)
@@ -87,21 +86,40 @@ async def mount(
                 return await node.run()
             finally:
                 if registry is not None and entry is not None:
-                    registry.remove(entry)
+                    registry.remove(entry, failure=node.doubt)
                 nursery.cancel_scope.cancel()
     raise AssertionError("the node returns or raises")
 
 
-def _adjust_process() -> int:
-    """What a file server needs of its process: descriptors, and files of its own that are private.
+#: The daemon's niceness where it may choose. A commit takes several short turns of this process, and
+#: every process that syncs waits for each of them: with more runnable processes than processors a
+#: file server at par with its clients makes all of them wait.
+NICENESS = -10
 
-    Files in the tree get their modes explicitly, whatever the umask is. Returns the umask found,
-    which is the command's.
+
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """What the command gets of the process that this one was before it became a file server."""
+
+    umask: int
+    niceness: int
+
+
+def _adjust_process() -> Inherited:
+    """What a file server needs: descriptors, its turn in time, and files of its own kept private.
+
+    Files in the tree get their modes explicitly, whatever the umask is.
     """
+    niceness = os.getpriority(os.PRIO_PROCESS, 0)
+    if niceness == 0:
+        try:
+            os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
+        except PermissionError:
+            pass  # an ordinary user's daemon takes its turn like any other
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return os.umask(0o077)
+    return Inherited(os.umask(0o077), niceness)
 
 
 class _Node:
@@ -115,7 +133,7 @@ class _Node:
         view: StatusView,
         progress: Progress,
         on_ready: Callable[[], None],
-        umask: int,
+        inherited: Inherited,
     ) -> None:
         self._settings = settings
         self._backing = backing
@@ -123,11 +141,16 @@ class _Node:
         self._view = view
         self._progress = progress
         self._on_ready = on_ready
-        self._umask = umask
+        self._inherited = inherited
         self._stop = trio.Event()
         self._durability: Durability | None = None
         self._command: Command | None = None
         self._abort = trio.CancelScope()
+
+    @property
+    def doubt(self) -> RecfsError | None:
+        """Why not everything that was written is known to be committed; None when it is."""
+        return self._durability.doubt if self._durability is not None else None
 
     # -- the story ---------------------------------------------------------------------------
 
@@ -229,7 +252,9 @@ class _Node:
         log.info("serving", volume=self._settings.volume.url, at=str(self._settings.mountpoint))
         self._backing.drop_aside()
         if self._settings.command:
-            self._command = Command(self._settings.command, self._umask)
+            self._command = Command(
+                self._settings.command, self._inherited.umask, self._inherited.niceness
+            )
             nursery.start_soon(self._run_command, self._command)
         self._on_ready()
 

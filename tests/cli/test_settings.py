@@ -65,14 +65,14 @@ def test_an_option_comes_before_a_variable_before_a_file_before_a_default(
     file = tmp_path / "recfs.toml"
     file.write_text(
         'cache = "through"\nheartbeat = 1\nallow_other = true\nxattr = true\n'
-        'hints_interval = "1m"\nexclude = ["a", "b c"]\n'
+        'hints_interval = "1m"\ncommand = ["a", "b c"]\n'
     )
     monkeypatch.setenv("RECFS_HEARTBEAT", "2s")
     monkeypatch.setenv("RECFS_CACHE", "none")
     monkeypatch.setenv("RECFS_XATTR", "0")
     from_file = settings_of("--config", str(file), VOLUME, "/mnt/db")
     assert (from_file.hints_seconds, from_file.allow_other) == (60, True)
-    assert from_file.exclude == ("a", "b c")
+    assert from_file.command == ("a", "b c")
     assert (from_file.heartbeat_seconds, from_file.cache, from_file.xattr) == (2, "none", False)
     assert from_file.stop_timeout_seconds == 10
     given = settings_of(
@@ -83,17 +83,17 @@ def test_an_option_comes_before_a_variable_before_a_file_before_a_default(
         "--heartbeat=3",
         "--no-allow-other",
         "--xattr",
-        "--exclude",
-        "c",
         VOLUME,
         "/mnt/db",
+        "--",
+        "c",
     )
     assert (
         given.cache,
         given.heartbeat_seconds,
         given.allow_other,
         given.xattr,
-        given.exclude,
+        given.command,
     ) == (
         "writeback",
         3,
