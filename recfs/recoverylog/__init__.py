@@ -4,6 +4,7 @@
     framing             bytes <-> frames; finds the next frame behind garbage
     namespace           the tree of names
     segment, hints      where in the log the operations of the live files stand
+    actions             what each operation does to the names and files
     fsm                 the one state: operation in, outcome out; Recorder and Player share it
     recorder            file-system change -> frames
     continuity          what counts as damage in a log, and what it may hold besides

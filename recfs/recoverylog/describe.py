@@ -13,7 +13,6 @@ from recfs.recoverylog.recoverylog_pb2 import Mark, RecordedOp
 _SHOWN_AT_ZERO = frozenset(("offset", "length", "size"))
 
 
-
 def describe(op: RecordedOp) -> str:
     """Return what `op` does: "write fnode 7 offset 8192 length 8192". One line, printable."""
     action = op.WhichOneof("action")

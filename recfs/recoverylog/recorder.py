@@ -171,9 +171,7 @@ class Recorder:
         assert isinstance(node, Symlink)
         return frames, node
 
-    def mknod(
-        self, path: bytes, mode: int, rdev: int, uid: int, gid: int
-    ) -> tuple[bytes, Special]:
+    def mknod(self, path: bytes, mode: int, rdev: int, uid: int, gid: int) -> tuple[bytes, Special]:
         """Record a FIFO, socket or device. `mode` has the type, as st_mode. Files: see `create`."""
         self._need_free(path)
         if stat.S_IFMT(mode) not in SPECIAL_TYPES:
@@ -289,9 +287,7 @@ class Recorder:
         op.mark.text = text
         return self._record(op)
 
-    def _rename_leaf(
-        self, node: Leaf, source: bytes, other: object, target: bytes
-    ) -> bytes:
+    def _rename_leaf(self, node: Leaf, source: bytes, other: object, target: bytes) -> bytes:
         ops = []
         if other is None:
             self._need_free(target)

@@ -116,9 +116,7 @@ def _node(node: Node) -> tuple[Any, ...]:
 
 def links_of(fsm: FSM) -> dict[bytes, int]:
     """Path -> fnode, of all leaves."""
-    return {
-        path: node.id for path, node in fsm.namespace.walk_tree() if isinstance(node, Leaf)
-    }
+    return {path: node.id for path, node in fsm.namespace.walk_tree() if isinstance(node, Leaf)}
 
 
 def segments_of(fsm: FSM, fnode: int) -> list[tuple[int, int, int, int, int]]:

@@ -611,5 +611,3 @@ def test_names_need_not_be_utf_8() -> None:
     assert scribe.apply(fsm, **create(b"/\xff\xfe/\x80\n")) is OK
     assert scribe.apply(fsm, **rename(b"/\xff\xfe", b"/\xc3")) is OK
     assert links_of(fsm) == {b"/\xc3/\x80\n": 2}
-
-

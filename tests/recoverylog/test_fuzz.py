@@ -157,9 +157,7 @@ actions = st.one_of(
             "set_attr": build(
                 pb.SetAttr, path=paths, fnode=fnodes, mode=words, gid=words, mtime_ns=times
             ),
-            "set_xattr": build(
-                pb.SetXattr, path=paths, fnode=fnodes, name=st.binary(max_size=3)
-            ),
+            "set_xattr": build(pb.SetXattr, path=paths, fnode=fnodes, name=st.binary(max_size=3)),
             "remove_xattr": build(
                 pb.RemoveXattr, path=paths, fnode=fnodes, name=st.binary(max_size=3)
             ),

@@ -146,9 +146,7 @@ def test_a_no_op_by_another_author_continues_the_stated_chain() -> None:
         ),
     ],
 )
-def test_the_chain_has_the_stated_values(
-    start: int, bodies: list[str], values: list[int]
-) -> None:
+def test_the_chain_has_the_stated_values(start: int, bodies: list[str], values: list[int]) -> None:
     checksum = start
     for body, value in zip(bodies, values, strict=True):
         checksum = crc32c(body.encode(), checksum)

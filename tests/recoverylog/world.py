@@ -106,9 +106,7 @@ class Inode:
 
 
 def fresh(kind: str, mode: int | None, uid: int | None, gid: int | None) -> Inode:
-    return Inode(
-        kind, {"mode": mode, "uid": uid, "gid": gid, "atime_ns": None, "mtime_ns": None}
-    )
+    return Inode(kind, {"mode": mode, "uid": uid, "gid": gid, "atime_ns": None, "mtime_ns": None})
 
 
 class World:
