@@ -161,8 +161,9 @@ class Files:
         durability.check_writable()
         inode = self._inodes.get(handle)
         written: int = self._os.pwrite(inode.fd, content, offset)
+        rest = b""
         if written != len(content):
-            content = content[:written]
+            content, rest = content[:written], content[written:]
         node = inode.node
         assert isinstance(node, File)
         if node.links:
@@ -175,6 +176,10 @@ class Files:
                     durability.record(self._recorder.write(node, offset + start, piece), piece)
             if not self._kernel_keeps_times:
                 inode.times_dirty = True
+        if rest and self._kernel_keeps_times:
+            # Writing pages back, the kernel takes a short answer for a whole one and would lose the
+            # rest without a word. So the disk is asked until it says why.
+            written += await self.write(handle, offset + written, rest)
         return written
 
     async def fsync(self, handle: int) -> None:
