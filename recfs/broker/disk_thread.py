@@ -83,8 +83,9 @@ class DiskThread:
                 work()
             except BaseException as error:  # handed over, whatever it is
                 failure = error
+            del job, work  # nothing here keeps a file open once the event loop goes on
             try:
                 token.run_sync_soon(done, failure)
             except trio.RunFinishedError:
                 pass  # nobody waits any more
-            del job, work, done, failure
+            del done, failure

@@ -419,11 +419,17 @@ class Replica:
             known = [item.number for item in self._spools]
 
             def load() -> tuple[list[Spool], list[Fragment] | None]:
-                # Spools before fragments: a fragment that leaves the former is in the latter.
+                # Spools before fragments: what leaves the former is in the latter by then.
                 spools = self._directory.load(page, self._spools, writable=False)
                 if same_files and [item.number for item in spools] == known:
                     return spools, None
-                return spools, self._store.fragments(self.journal)
+                fragments = self._store.fragments(self.journal)
+                now = self._lock.read()
+                if spools and (now.generation if now else 0) != (page.generation if page else 0):
+                    # A listing is no snapshot: of fragments made meanwhile, the older may be
+                    # missing where the younger shows, which would look like a hole.
+                    fragments = [item for item in fragments if item.end <= spools[-1].end]
+                return spools, fragments
 
             self._adopt(*await trio.to_thread.run_sync(load))
             self._check_complete(page)
@@ -605,6 +611,8 @@ class Replica:
         for opened in self._opened.values():
             opened.close()
         self._opened.clear()
+        for spool in self._spools:
+            spool.close()
         self._spools = []
         self._loaded = self._writing = False
         self._lock.close()

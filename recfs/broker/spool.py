@@ -43,9 +43,12 @@ class _Descriptor:
         self.fileno = -1
         self.fileno = os.open(path, flags | os.O_CLOEXEC)
 
-    def __del__(self) -> None:
+    def close(self) -> None:
         if self.fileno >= 0:
             os.close(self.fileno)
+            self.fileno = -1
+
+    __del__ = close
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,10 @@ class Spool:
                 offset=0,
             )
         return cls(path, header, writable=writable)
+
+    def close(self) -> None:
+        """Close the file now, and not with its last user. Nobody may be using it."""
+        self._descriptor.close()
 
     # -- finding what is there --
 

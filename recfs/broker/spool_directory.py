@@ -25,7 +25,7 @@ from recfs.broker import spool
 from recfs.broker.journal_lock import LockPage
 from recfs.broker.record import SpoolHeader
 from recfs.broker.spool import Spool, SpoolReplacedError
-from recfs.errors import DamageError, JournalUnavailable, UsageError
+from recfs.errors import DamageError, DataLossError, JournalUnavailable, UsageError
 from recfs.journal.model import JournalSpec
 
 LOCK = "@lock"
@@ -92,7 +92,7 @@ class SpoolDirectory:
 
         A reader (`writable` false) sees what `page` says is committed; a writer, which holds the
         lock, also what a process that died left behind a commit that it could not acknowledge.
-        Raises DamageError, UsageError, JournalUnavailable.
+        Raises DamageError, DataLossError, UsageError, JournalUnavailable.
         """
         by_number = {item.number: item for item in known if not item.suspect}
         for _ in range(_ATTEMPTS):
@@ -100,13 +100,23 @@ class SpoolDirectory:
                 return self._load(page, by_number, writable)
             except (SpoolReplacedError, FileNotFoundError):
                 by_number = {}  # a spool was persisted and used again meanwhile
+        numbers = self._numbers()
+        if not _consecutive(numbers):
+            raise DataLossError(
+                f"{self.path}: of the spools {numbers[0]} to {numbers[-1]} only {len(numbers)} "
+                "are there",
+                "put the missing spool files back",
+            )
         raise JournalUnavailable(f"journal {self.journal}: its spools change too fast to be read")
 
     def _load(
         self, page: LockPage | None, known: dict[int, Spool], writable: bool
     ) -> list[Spool]:
         spools: list[Spool] = []
-        for number in self._numbers():
+        numbers = self._numbers()
+        if not _consecutive(numbers):
+            raise SpoolReplacedError  # a listing is no snapshot
+        for number in numbers:
             item = known.get(number)
             if item is not None:
                 item.check_identity()
@@ -169,3 +179,8 @@ def sync_directory(path: Path) -> None:
 
 def _name(number: int) -> str:
     return f"{_PREFIX}{number:016d}"
+
+
+def _consecutive(numbers: list[int]) -> bool:
+    """Spools come one after another and go from the oldest on."""
+    return not numbers or numbers[-1] - numbers[0] + 1 == len(numbers)

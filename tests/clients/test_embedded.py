@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ import trio
 
 from recfs.broker import replica as replica_module
 from recfs.broker.fragment import parse_fragment_name
+from recfs.broker.stores.file import FileStore
 from recfs.clients.embedded import EmbeddedClient
 from recfs.errors import (
     DamageError,
@@ -336,6 +337,56 @@ async def test_a_reader_follows_a_writer_through_rolls_and_persists(tmp_path: Pa
     assert await reader.head(JOURNAL) == await writer.head(JOURNAL)
     await writer.aclose()
     await reader.aclose()
+
+
+class RacingStore(FileStore):
+    """A listing during which others write: of what they add, only the newest fragment shows."""
+
+    meanwhile: Callable[[], Awaitable[object]] | None = None
+
+    def fragments(self, journal: str) -> list[Fragment]:
+        before = super().fragments(journal)
+        if self.meanwhile is None:
+            return before
+        meanwhile, self.meanwhile = self.meanwhile, None
+        trio.from_thread.run(meanwhile)
+        newest = max(super().fragments(journal), key=lambda item: item.begin)
+        return [*before, newest]
+
+
+async def test_a_reader_sees_no_hole_where_its_listing_has_one(tmp_path: Path) -> None:
+    writer = EmbeddedClient(tmp_path, spec=SMALL)
+    await writer.create(JOURNAL)
+    content = await fill(writer, 20_000)
+    await wait_persisted(writer)
+    store = RacingStore(tmp_path)
+
+    async def meanwhile() -> None:
+        nonlocal content
+        content += await fill(writer, 20_000)
+        await wait_persisted(writer)
+
+    store.meanwhile = meanwhile
+    reader = EmbeddedClient(tmp_path, read_only=True, store=store)
+    assert await read_all(reader) == content
+    assert len(content) == 40_000
+    await writer.aclose()
+    await reader.aclose()
+
+
+async def test_a_missing_spool_in_the_middle_is_reported(tmp_path: Path) -> None:
+    client = EmbeddedClient(tmp_path, spec=SMALL)
+    await client.create(JOURNAL)
+    (tmp_path / "db1").write_bytes(b"in the way of fragments")
+    await fill(client, 20_000)
+    await client.aclose()
+    spool_files(tmp_path)[1].unlink()
+    client = EmbeddedClient(tmp_path)
+    with pytest.raises(DataLossError):
+        await client.head(JOURNAL)
+    with pytest.raises(DataLossError):
+        await client.append(JOURNAL, [b"more"])
+    await client.aclose()
 
 
 async def test_spools_that_were_left_are_persisted_by_the_next_writer(tmp_path: Path) -> None:
