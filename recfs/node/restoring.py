@@ -54,7 +54,8 @@ async def restore(settings: RestoreSettings, *, progress: Progress) -> RestoreRe
                     f"{end}; part of it is missing",
                     "restore to a later offset, or finish the import: recfs mount",
                 )
-            staging.publish(reader.player.fsm.namespace)
+            fsm = reader.player.fsm
+            staging.publish(fsm.namespace, fsm.properties)
             _publish(staging.tree, output, settings.force)
         finally:
             staging.close()

@@ -15,7 +15,9 @@ import os
 import shutil
 import stat as stat_bits
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from recfs.errors import BackingError
 from recfs.recoverylog.namespace import Directory, File, Leaf, Namespace, Node, Special, Symlink
@@ -108,8 +110,12 @@ class StagingTree:
 
     # -- publishing --------------------------------------------------------------------------
 
-    def publish(self, namespace: Namespace) -> None:
+    def publish(
+        self, namespace: Namespace, properties: Mapping[bytes, bytes] = MappingProxyType({})
+    ) -> None:
         """Build `tree` from the namespace and the staged content.
+
+        `properties` are small files that Gazette's logs carry outside of fnodes (path: content).
 
         Directories get their attributes last, deepest first, because filling one changes its time.
         Owners that this process may not set are counted in `warnings`, not fatal.
@@ -119,6 +125,10 @@ class StagingTree:
         self._open.clear()
         try:
             self._publish(namespace)
+            for path, content in properties.items():
+                place = Path(os.fsdecode(os.fsencode(self.tree) + path))
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(content)
         except OSError as error:
             raise BackingError(
                 f"cannot build the tree below {self.directory}: {error.strerror}",

@@ -100,7 +100,7 @@ async def bring_up(
         backing.claim(Identity(me.volume, journal, importing=start is Start.IMPORT))
         backing.unmark_clean()
         if staging is not None:
-            staging.publish(fsm.namespace)
+            staging.publish(fsm.namespace, fsm.properties)
             backing.swap_in(staging.tree)
             reader.warnings += staging.warnings
     finally:
