@@ -9,7 +9,7 @@ Invariants, and where they are kept:
 1. Nobody writes a spool but under the journal's lock and with this process as the writer in the
    lock page (`_enter_writer`): whoever was stopped or fenced in between reads the journal again
    before it checks registers.
-2. What was acknowledged is on disk (`_commit`), and is read before it is visible to nobody.
+2. What is acknowledged is on disk; until it is, no reader sees it (`_commit`, `_write_page`).
 3. After a failed write the spool is suspect: the journal goes on in a new one, at the end of what
    was acknowledged.
 4. A spool is given up only when its fragment is durable in the store (`_persist_one`).
@@ -99,7 +99,7 @@ class ReplicaStatistics:
 
 
 class Replica:
-    """One journal. `begin` of its life: `SpoolDirectory.write_spec`."""
+    """The journal of `directory`, which exists; persisted fragments go to `store`."""
 
     def __init__(self, directory: SpoolDirectory, store: Store, spec: JournalSpec) -> None:
         self.journal = directory.journal

@@ -7,7 +7,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,38 +21,55 @@ from recfs.journal.model import JournalClient, JournalSpec, Selector
 JOURNAL = "db1/log"
 WRITER = Path(__file__).with_name("writer.py")
 
-Start = Callable[..., "subprocess.Popen[bytes]"]
+class Writer:
+    """A process running `writer.py`, which says to a file what it has done."""
+
+    def __init__(self, root: Path, said: Path, author: str, fragment_length: int) -> None:
+        self._said = said
+        with said.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, str(WRITER), str(root), JOURNAL, author, str(fragment_length)],
+                stdout=output,
+            )
+
+    async def wait_ready(self) -> None:
+        with trio.fail_after(30):
+            while True:
+                if self._said.read_bytes().startswith(b"ready\n"):
+                    return
+                await trio.sleep(0.005)
+
+    async def wait_ended(self) -> int:
+        with trio.fail_after(30):
+            return await trio.to_thread.run_sync(self.process.wait, abandon_on_cancel=True)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def acknowledged(self) -> list[tuple[int, int]]:
+        """(index, end offset) of each append whose commit had returned."""
+        lines = [line.split() for line in self._said.read_bytes().splitlines(keepends=True)]
+        return [(int(line[0]), int(line[1])) for line in lines if len(line) == 2]
+
+
+Start = Callable[..., Awaitable[Writer]]
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Starts writers on `tmp_path / "root"`; none outlives its test."""
-    started: list[subprocess.Popen[bytes]] = []
+    started: list[Writer] = []
 
-    def run(author: str = "-", fragment_length: int = 64 << 10) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
-            [sys.executable, str(WRITER), str(tmp_path / "root"), JOURNAL, author,
-             str(fragment_length)],
-            stdout=subprocess.PIPE,
-        )  # fmt: skip
-        started.append(process)
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"ready\n"
-        return process
+    async def run(author: str = "-", fragment_length: int = 64 << 10) -> Writer:
+        said = tmp_path / f"said-{len(started)}"
+        started.append(Writer(tmp_path / "root", said, author, fragment_length))
+        await started[-1].wait_ready()
+        return started[-1]
 
     yield run
-    for process in started:
-        process.kill()
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
-
-
-def acknowledged(process: subprocess.Popen[bytes]) -> list[tuple[int, int]]:
-    """What a writer that has ended had said: (index, end offset) of each append."""
-    assert process.stdout is not None
-    lines = [line.split() for line in process.stdout.read().splitlines()]
-    return [(int(line[0]), int(line[1])) for line in lines if len(line) == 2]
+    for writer in started:
+        writer.kill()
 
 
 async def read_all(client: JournalClient) -> bytes:
@@ -84,11 +101,10 @@ async def test_a_killed_writer_loses_nothing_that_it_acknowledged(
     rng = random.Random(seed)
     expected = 0
     for _ in range(3):
-        process = start()
+        writer = await start()
         await trio.sleep(rng.uniform(0.0, 0.25))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        said = acknowledged(process)
+        writer.kill()
+        said = writer.acknowledged()
         client = EmbeddedClient(tmp_path / "root", read_only=bool(rng.randrange(2)))
         content = await read_all(client)
         found = indices(content, "-")[expected:]
@@ -100,11 +116,11 @@ async def test_a_killed_writer_loses_nothing_that_it_acknowledged(
             assert content[:end].endswith(b"\n")
             assert indices(content[:end], "-")[-1] == said[-1][0]
         await client.aclose()
-        writer = EmbeddedClient(tmp_path / "root")  # adopts what was left, and only that
-        head = await writer.append(JOURNAL, [])
+        client = EmbeddedClient(tmp_path / "root")  # adopts what was left, and only that
+        head = await client.append(JOURNAL, [])
         assert len(content) <= head.end
-        expected = len(indices(await read_all(writer), "-"))
-        await writer.aclose()
+        expected = len(indices(await read_all(client), "-"))
+        await client.aclose()
 
 
 async def test_of_two_processes_the_last_to_fence_goes_on_alone(
@@ -112,21 +128,20 @@ async def test_of_two_processes_the_last_to_fence_goes_on_alone(
 ) -> None:
     for round_number in range(4):
         old, new = f"old{round_number}", f"new{round_number}"
-        first = start(old)
+        first = await start(old)
         await trio.sleep(0.1)
-        second = start(new)  # "ready" is said after its fence has been committed
-        assert first.wait(timeout=10) == 0  # it says "fenced" and ends
+        second = await start(new)  # ready is said after its fence has been committed
+        assert await first.wait_ended() == 0  # it says "fenced" and ends
         await trio.sleep(0.1)
-        assert second.poll() is None
+        assert second.process.poll() is None
         second.kill()
-        second.wait()
         client = EmbeddedClient(tmp_path / "root", read_only=True)
         content = await read_all(client)
         await client.aclose()
         before, behind = content.split(f"{new} fence\n".encode())
         assert indices(behind, old) == []
-        assert indices(before, old) == list(range(len(acknowledged(first))))
-        said = len(acknowledged(second))
+        assert indices(before, old) == list(range(len(first.acknowledged())))
+        said = len(second.acknowledged())
         assert said > 0
         assert said <= len(indices(behind, new)) <= said + 1
 
@@ -134,33 +149,32 @@ async def test_of_two_processes_the_last_to_fence_goes_on_alone(
 async def test_a_stopped_writer_that_wakes_up_is_fenced_and_overwrites_nothing(
     tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    process = start("old")
+    old = await start("old")
     client = EmbeddedClient(tmp_path / "root", spec=JournalSpec(64 << 10))
     monkeypatch.setattr(journal_lock, "WAIT_SECONDS", 0.05)
     while True:
         await trio.sleep(random.uniform(0.01, 0.03))
-        process.send_signal(signal.SIGSTOP)
+        old.process.send_signal(signal.SIGSTOP)
         try:
             await client.append(JOURNAL, [b"new fence\n"], union={"author": ("new",)})
             break
         except JournalUnavailable:  # it was stopped in the middle of a commit, with the lock
-            process.send_signal(signal.SIGCONT)
+            old.process.send_signal(signal.SIGCONT)
     check = Selector(include={"author": ("new",)})
     mine = b""
     for index in range(200):
         line = f"new {index} {'x' * (index * 7)}\n".encode()
         await client.append(JOURNAL, [line], check=check)
         mine += line
-    process.send_signal(signal.SIGCONT)
+    old.process.send_signal(signal.SIGCONT)
     for index in range(200, 300):
         line = f"new {index} x\n".encode()
         await client.append(JOURNAL, [line], check=check)
         mine += line
-    assert process.wait(timeout=10) == 0
+    assert await old.wait_ended() == 0
     content = await read_all(client)
     assert content.split(b"new fence\n")[1] == mine
-    said = acknowledged(process)
-    assert indices(content, "old") == [index for index, _ in said]
+    assert indices(content, "old") == [index for index, _ in old.acknowledged()]
     await client.aclose()
 
 

@@ -41,6 +41,7 @@ async def main(*arguments: str) -> None:
             break
         os.write(1, f"{index} {commit.end}\n".encode())
         index += 1
+        await trio.sleep(rng.uniform(0.0, 0.002))  # time outside of a commit, to be stopped in
     await client.aclose()
 
 
