@@ -20,17 +20,19 @@ _Job = tuple[Callable[[], None], Callable[[BaseException | None], None], trio.lo
 class WorkTime:
     """How long work of one kind takes: `recent` seconds, weighted towards the last few times.
 
-    Infinite until it was measured. One slow time counts at once, and is forgotten over many.
+    Infinite until it was measured. A single time counts as at most `limit` seconds, so that one
+    that was held up does not speak for a disk that is fast as a rule.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit: float) -> None:
         self.recent = math.inf
+        self._limit = limit
 
     def timed(self, work: Callable[[], None]) -> Callable[[], None]:
         def measured() -> None:
             started = time.perf_counter()
             work()
-            took = time.perf_counter() - started
+            took = min(time.perf_counter() - started, self._limit)
             self.recent = took if self.recent == math.inf else self.recent * 0.8 + took * 0.2
 
         return measured

@@ -62,10 +62,10 @@ PERSIST_WAIT_SECONDS = 5.0
 #: Seconds between looks for what another process has committed, while a reader is blocked.
 POLL_SECONDS = 0.02
 #: A commit of up to so many bytes is written in the event loop while commits of late took less than
-#: so many seconds. Handing one to the disk thread and back costs about as much; a disk that grows
-#: slow is waited for in the thread again after one slow commit.
+#: so many seconds. Handing one to the disk thread and back costs a good part of that; a disk that
+#: grows slow is waited for in the thread again after a few slow commits.
 INLINE_BYTES_MAX = 256 << 10
-INLINE_SECONDS = 0.000_3
+INLINE_SECONDS = 0.000_4
 _OPEN_FRAGMENTS_MAX = 4
 _READ_ATTEMPTS = 20
 
@@ -111,7 +111,7 @@ class Replica:
         self._identity = secrets.randbits(63) | 1
         self._turn = _Turn()
         self._disk = DiskThread(f"commits of {self.journal}")
-        self._commit_time = WorkTime()
+        self._commit_time = WorkTime(limit=3 * INLINE_SECONDS)
         self._page: LockPage | None = None  # as of which the state below was read
         self._loaded = False
         self._writing = False  # the spools are open for writing
