@@ -66,6 +66,8 @@ POLL_SECONDS = 0.02
 #: grows slow is waited for in the thread again after a few slow commits.
 INLINE_BYTES_MAX = 256 << 10
 INLINE_SECONDS = 0.000_4
+#: Inline commits in a row without a task switch: a caller in a loop would let nobody else run.
+INLINE_COMMITS_MAX = 16
 _OPEN_FRAGMENTS_MAX = 4
 _READ_ATTEMPTS = 20
 
@@ -111,6 +113,7 @@ class Replica:
         self._identity = secrets.randbits(63) | 1
         self._turn = _Turn()
         self._disk = DiskThread(f"commits of {self.journal}")
+        self._inline_commits = 0
         self._commit_time = WorkTime(limit=3 * INLINE_SECONDS)
         self._page: LockPage | None = None  # as of which the state below was read
         self._loaded = False
@@ -236,6 +239,9 @@ class Replica:
             if size <= INLINE_BYTES_MAX and self._commit_time.recent < INLINE_SECONDS:
                 # The disk answers sooner than a thread would: see INLINE_SECONDS.
                 work()
+                self._inline_commits += 1
+                if self._inline_commits % INLINE_COMMITS_MAX == 0:
+                    await trio.lowlevel.checkpoint()  # the persister wants a turn too
             else:
                 await self._disk.run(work)
             spool.take(pending)
