@@ -4,7 +4,7 @@ BACKING/tree                the plain files; nothing of ours is ever in it
 BACKING/tree.aside          what was there before a rebuild, until the new tree serves
 BACKING/restoring           a rebuild under construction
 BACKING/state/volume.json   the volume that the tree belongs to
-BACKING/state/clean         after a clean unmount: the log's state and the tree's fingerprint
+BACKING/state/clean         after a clean unmount: the tree's fingerprint and the log's state
 BACKING/state/lock          held by the process that serves the tree
 BACKING/control             its control socket
 """
@@ -13,17 +13,19 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import json
 import os
 import shutil
-import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from enum import Enum, auto
 from pathlib import Path
 
 from recfs.errors import BackingError
 
+from . import clean_marker
+from .clean_marker import fingerprint as fingerprint
 from .owner import FORMAT
 
 
@@ -60,106 +62,136 @@ class BackingDirectory:
     def open(self) -> None:
         """Create what is missing and take the lock."""
         try:
-            if not self.path.exists():
-                self.path.mkdir(parents=True)
-                # A database that is started on the tree directly, by its own user, passes here.
-                self.path.chmod(0o755)
-            self.state.mkdir(exist_ok=True, mode=0o700)
-            self._lock = os.open(self.state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            with self._refusals("cannot be used"):
+                self._lock_it()
+        except BackingError:
+            self.close()
+            raise
+        self._finish_swap()
+
+    def _lock_it(self) -> None:
+        if not self.path.exists():
+            self.path.mkdir(parents=True)
+            # A database that is started on the tree directly, by its own user, passes here.
+            self.path.chmod(0o755)
+        self.state.mkdir(exist_ok=True, mode=0o700)
+        self._lock = os.open(self.state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            os.close(self._lock)
-            self._lock = -1
             raise BackingError(
                 f"backing directory {self.path} is in use by another recfs",
                 "unmount that one first (recfs status), or name another --backing",
             ) from None
-        except OSError as error:
-            raise BackingError(
-                f"backing directory {self.path} cannot be used: {error.strerror}",
-                "name a directory that this user may write: --backing DIR",
-            ) from error
-        self._finish_swap()
 
     def close(self) -> None:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
 
+    @contextmanager
+    def _refusals(self, what: str) -> Iterator[None]:
+        """Turn what the system refuses into a BackingError that says `what` and its place."""
+        try:
+            yield
+        except OSError as error:
+            place = f" ({os.fsdecode(error.filename)})" if error.filename else ""
+            raise BackingError(
+                f"backing directory {self.path} {what}: {error.strerror}{place}",
+                "make room on its disk, then mount again"
+                if error.errno in (errno.ENOSPC, errno.EDQUOT)
+                else "name a directory that this user may write: --backing DIR",
+            ) from error
+
     # -- what is here ------------------------------------------------------------------------
 
     def holds_files(self) -> bool:
-        try:
-            with os.scandir(self.tree) as entries:
-                return next(entries, None) is not None
-        except FileNotFoundError:
-            return False
+        with self._refusals("cannot be read"), os.scandir(self.tree) as entries:
+            return next(entries, None) is not None
 
     def identity(self) -> Identity | None:
+        path = self.state / "volume.json"
         try:
-            values = json.loads((self.state / "volume.json").read_text())
+            with self._refusals("cannot be read"):
+                content = path.read_bytes() if path.exists() else None
+            if content is None:
+                return None
+            values = json.loads(content)
+            if int(values.get("format", 0)) > FORMAT:
+                raise BackingError(
+                    f"backing directory {self.path} was written by a newer recfs", "upgrade recfs"
+                )
             identity = Identity(**values)
-        except FileNotFoundError:
-            return None
-        except (ValueError, TypeError) as error:
+            if not isinstance(identity.volume, str) or type(identity.importing) is not bool:
+                raise TypeError("a value is not of its type")
+            return identity
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise BackingError(
-                f"{self.state / 'volume.json'} cannot be read: {error}",
-                "if the tree is of no use, remove the backing directory: the log rebuilds it",
+                f"{path} is damaged, so whose tree stands beside it is not known: {error}",
+                f"move {self.path} away: the mount rebuilds the tree from the log; compare the two "
+                "before you remove the old one",
             ) from error
-        if identity.format > FORMAT:
-            raise BackingError(
-                f"backing directory {self.path} was written by a newer recfs", "upgrade recfs"
-            )
-        return identity
 
     def claim(self, identity: Identity) -> None:
         """Note whose tree this is, before anything in it changes."""
-        _write_file(self.state / "volume.json", json.dumps(asdict(identity)).encode())
+        with self._refusals("cannot be written"):
+            _write_file(self.state / "volume.json", json.dumps(asdict(identity)).encode())
 
     # -- the clean marker --------------------------------------------------------------------
 
     def mark_clean(self, state: bytes) -> None:
         """After everything is committed and unmounted: `state` is the log's, as hints encode it."""
-        _write_file(self.state / "clean", fingerprint(self.tree) + state)
+        with self._refusals("cannot be marked as clean"):
+            marker = clean_marker.encode(fingerprint(self.tree), state)
+            _write_file(self.state / "clean", marker)
 
     def clean_state(self) -> bytes | None:
         """The state at the last clean unmount, None when there was none.
 
-        Raise BackingError when the tree was changed since: it holds newer data than the log.
+        Raise BackingError when the tree was changed since: it holds newer data than the log. A
+        damaged marker cannot tell whether it was, so the tree is neither served nor replaced.
         """
-        try:
-            content = (self.state / "clean").read_bytes()
-        except FileNotFoundError:
-            return None
-        if content[:32] != fingerprint(self.tree):
+        path = self.state / "clean"
+        with self._refusals("cannot be read"):
+            if not path.exists():
+                return None
+            content = path.read_bytes()
+            found = fingerprint(self.tree)
+        expected, state = clean_marker.decode(content, path)
+        if found != expected:
             raise BackingError(
                 f"the files in {self.tree} were changed since recfs stopped cleanly; the log does "
                 "not hold these changes",
                 "to keep them, move the tree below another --backing and mount it as a new volume; "
                 "to drop them, remove the tree",
             )
-        return content[32:]
+        return state
 
     def unmark_clean(self) -> None:
-        (self.state / "clean").unlink(missing_ok=True)
+        with self._refusals("cannot be written"):
+            (self.state / "clean").unlink(missing_ok=True)
 
     # -- putting a rebuilt tree in place -----------------------------------------------------
 
     def swap_in(self, tree: Path) -> None:
         """Put a rebuilt tree in place; what was there is kept aside until `drop_aside`."""
-        if self.tree.exists():
-            _remove_tree(self.aside)
-            self.tree.rename(self.aside)
-        tree.rename(self.tree)
+        with self._refusals("cannot take the rebuilt tree"):
+            if self.tree.exists():
+                _remove_tree(self.aside)
+                self.tree.rename(self.aside)
+            tree.rename(self.tree)
 
     def _finish_swap(self) -> None:
         """Undo what an interrupted rebuild left."""
-        if not self.tree.exists():
-            if self.aside.exists():
-                self.aside.rename(self.tree)
-            else:
-                self.tree.mkdir()
-                self.tree.chmod(0o755)
+        with self._refusals("cannot be used"):
+            if not self.tree.exists():
+                # Whatever the marker says, it is not of the tree that comes here now.
+                (self.state / "clean").unlink(missing_ok=True)
+                if self.aside.exists():
+                    self.aside.rename(self.tree)
+                else:
+                    self.tree.mkdir()
+                    self.tree.chmod(0o755)
         _remove_tree(self.restoring)
 
     def drop_aside(self) -> None:
@@ -200,41 +232,18 @@ def decide(
     return Start.RESUME if clean else Start.REBUILD
 
 
-def fingerprint(tree: Path) -> bytes:
-    """SHA-256 (32 bytes) over names, kinds, sizes, inodes and change times of everything in `tree`.
-
-    The change time cannot be set back by a program, so any change of the tree changes the sum.
-    """
-    total = hashlib.sha256()
-    root = os.fsencode(tree)
-    stack = [root]
-    while stack:
-        directory = stack.pop()
-        stat = os.stat(directory)
-        total.update(directory[len(root) :] + struct.pack("<QQ", stat.st_ino, stat.st_ctime_ns))
-        with os.scandir(directory) as entries:
-            for entry in sorted(entries, key=lambda entry: entry.name):
-                if entry.is_dir(follow_symlinks=False):
-                    stack.append(entry.path)
-                    continue
-                stat = entry.stat(follow_symlinks=False)
-                total.update(
-                    entry.name
-                    + struct.pack(
-                        "<QQQQ", stat.st_ino, stat.st_mode, stat.st_size, stat.st_ctime_ns
-                    )
-                )
-    return total.digest()
-
-
 def _write_file(path: Path, content: bytes) -> None:
     """Replace `path` atomically and durably: a torn marker must never be taken for a whole one."""
     partial = path.with_suffix(".partial")
-    with open(partial, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(path)
+    try:
+        with open(partial, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.rename(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(directory)

@@ -38,10 +38,12 @@ async def take_over(
     """Play to the head, inject the hand-off, and read it back in sequence.
 
     On return the log's next operation is this author's, and reader.player stands behind the
-    hand-off. Raise LiveWriterError when `check` (None: force) shows that another came first.
+    hand-off. Raise LiveWriterError when `check` (None: force) shows that another came first,
+    JournalUnavailable when the journal takes nothing for about ten seconds.
     """
     player = reader.player
     player.watch.add(author)
+    away: JournalUnavailable | None = None
     for _ in range(ATTEMPTS_MAX):
         await reader.to_head()
         frame = handoff(
@@ -55,11 +57,12 @@ async def take_over(
                 union=fence(author),
             )
             end: int | None = commit.end
+            away = None
             # Committed, but perhaps not next in sequence: a live writer that is being fenced was
             # faster. From here on the register is ours to keep.
             check = Selector(include=fence(author))
-        except JournalUnavailable:
-            end = None  # it may have landed: look
+        except JournalUnavailable as error:
+            end, away = None, error  # it may have landed: look
             await trio.sleep(RETRY_WAITS[3])
         except Fenced:
             await reader.to_head()
@@ -74,6 +77,8 @@ async def take_over(
         await reader.to_head(end)
         if reader.watched and reader.watched[-1].outcome is Outcome.OK:
             return
+    if away is not None:
+        raise away
     raise DataLossError(
         f"journal {reader.journal}: the hand-off was committed {ATTEMPTS_MAX} times and never "
         "came next in sequence",

@@ -7,6 +7,7 @@ import stat as stat_bits
 from collections.abc import Callable
 from pathlib import Path
 
+from recfs.errors import BackingError
 from recfs.journal.appender import Appender
 from recfs.recoverylog.namespace import Directory, File, Leaf, Node
 from recfs.recoverylog.recorder import Recorder
@@ -16,12 +17,15 @@ PIECE_BYTES = 1 << 20
 
 
 def tree_size(tree: Path) -> int:
-    """Bytes of content below `tree`, for a progress bar."""
-    return sum(
-        os.lstat(os.path.join(top, name)).st_size
-        for top, _, names in os.walk(tree)
-        for name in names
-    )
+    """Bytes of content below `tree`, for a progress bar: as far as it can be looked at."""
+    total = 0
+    for top, _, names in os.walk(tree):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(top, name)).st_size
+            except OSError:
+                pass  # the import will say so
+    return total
 
 
 async def import_tree(
@@ -35,14 +39,22 @@ async def import_tree(
     """Record everything below `tree`, between two marks, and return when it is committed.
 
     A log that an earlier, interrupted import began is emptied first. A restore refuses a log whose
-    second mark is missing.
+    second mark is missing. Raise BackingError for what cannot be read, and the appender's error.
     """
     appender.add(recorder.mark(Mark.IMPORT_BEGIN, ""))
     await _clear(recorder, appender)
     importer = _Importer(recorder, appender, xattr, advance)
     root = recorder.fsm.namespace.root
-    importer.attributes(root, os.fsencode(tree))
-    await importer.directory(os.fsencode(tree))
+    try:
+        importer.attributes(root, os.fsencode(tree))
+        await importer.directory(os.fsencode(tree))
+    except OSError as error:
+        place = os.fsdecode(error.filename or tree)
+        raise BackingError(
+            f"cannot import {place}: {error.strerror}",
+            "stop what uses the tree, see that this user may read all of it, and mount again: the "
+            "import then begins anew",
+        ) from error
     appender.add(recorder.mark(Mark.IMPORT_END, ""))
     await appender.barrier()
 

@@ -13,6 +13,7 @@ import time
 import uuid
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from recfs.errors import LiveWriterError, UsageError
 from recfs.recoverylog.player import Marked
@@ -54,10 +55,23 @@ class Owner:
                     f"this one knows {FORMAT})",
                     "upgrade recfs on this host",
                 )
-            known = {field.name for field in fields(Owner)}
-            return Owner(**{key: value for key, value in values.items() if key in known})
-        except (ValueError, TypeError, AttributeError):
+            # A whole number will do where a broken one is meant, as everywhere in JSON.
+            found: dict[str, Any] = {
+                field.name: float(values[field.name])
+                if field.type == "float"
+                else _exactly(values[field.name], field.type)
+                for field in fields(Owner)
+                if field.name in values
+            }
+            return Owner(**found)
+        except (ValueError, TypeError, AttributeError, OverflowError):
             return None
+
+
+def _exactly(value: object, kind: object) -> Any:
+    if type(value).__name__ != kind:
+        raise TypeError(f"{value!r} is no {kind}")
+    return value
 
 
 def here(volume: str, author: int, heartbeat_seconds: float) -> Owner:

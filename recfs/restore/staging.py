@@ -11,6 +11,7 @@ Nothing is synced: the journal is the durable copy.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 import stat as stat_bits
@@ -28,7 +29,10 @@ OPEN_FILES_MAX = 512
 
 
 class StagingTree:
-    """Applies a Player's effects below `directory`, which it creates and which must not exist."""
+    """Applies a Player's effects below `directory`, which it creates and which must not exist.
+
+    Raise BackingError from any method when the disk refuses.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -37,11 +41,18 @@ class StagingTree:
         self.files = 0
         self.directories = 0
         self.bytes = 0
-        directory.mkdir(parents=True)
-        (directory / "fnodes").mkdir()
-        self.tree.mkdir()
-        self._fnodes = os.open(directory / "fnodes", os.O_RDONLY | os.O_DIRECTORY)
         self._open: OrderedDict[int, int] = OrderedDict()
+        self._fnodes = -1
+        try:
+            directory.mkdir(parents=True)
+            (directory / "fnodes").mkdir()
+            self.tree.mkdir()
+            self._fnodes = os.open(directory / "fnodes", os.O_RDONLY | os.O_DIRECTORY)
+            # For as long as this process lives: see `sweep`.
+            fcntl.flock(self._fnodes, fcntl.LOCK_SH)
+        except OSError as error:
+            self.close()
+            raise self._refused("cannot make", error) from error
         self._effects = {
             Data: self._data,
             Truncated: self._truncated,
@@ -53,14 +64,19 @@ class StagingTree:
     # -- effects -----------------------------------------------------------------------------
 
     def apply(self, event: object) -> None:
-        """Apply one effect. Raise BackingError when the disk refuses."""
+        """Apply one effect."""
         try:
             self._effects[type(event)](event)  # type: ignore[operator]
         except OSError as error:
-            raise BackingError(
-                f"cannot write below {self.directory}: {error.strerror}",
-                "free space there, or name another directory",
-            ) from error
+            raise self._refused("cannot write below", error) from error
+
+    def _refused(self, what: str, error: OSError) -> BackingError:
+        return BackingError(
+            f"{what} {self.directory}: {error.strerror}",
+            "make room on that disk: what stands there now is kept until the restored tree is whole"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT)
+            else "see that this user may write there, or name another directory",
+        )
 
     def _descriptor(self, fnode: int) -> int:
         fd = self._open.get(fnode)
@@ -130,10 +146,7 @@ class StagingTree:
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.write_bytes(content)
         except OSError as error:
-            raise BackingError(
-                f"cannot build the tree below {self.directory}: {error.strerror}",
-                "free space there, or name another directory",
-            ) from error
+            raise self._refused("cannot build the tree below", error) from error
 
     def _publish(self, namespace: Namespace) -> None:
         refused = 0
@@ -172,8 +185,20 @@ class StagingTree:
 
     def _link(self, first: tuple[Directory, bytes], fd: int, name: bytes) -> None:
         directory, first_name = first
-        source = os.fsencode(self.tree) + directory.child_path(first_name)
-        os.link(source, name, dst_dir_fd=fd, follow_symlinks=False)
+        # Step by step: the path may be longer than the kernel takes at once.
+        steps: list[bytes] = []
+        while directory.parent is not None:
+            steps.append(directory.name)
+            directory = directory.parent
+        source = os.open(self.tree, os.O_PATH | os.O_DIRECTORY)
+        try:
+            for step in reversed(steps):
+                deeper = os.open(step, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=source)
+                os.close(source)
+                source = deeper
+            os.link(first_name, name, src_dir_fd=source, dst_dir_fd=fd, follow_symlinks=False)
+        finally:
+            os.close(source)
 
     def _place(self, node: Leaf, fd: int, name: bytes) -> None:
         if isinstance(node, Symlink):
@@ -233,3 +258,22 @@ class StagingTree:
             os.close(self._fnodes)
             self._fnodes = -1
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def sweep(parent: Path, prefix: str) -> None:
+    """Remove the staging directories in `parent` whose names begin with `prefix` and whose process
+    is gone: one that was killed leaves as much as it had restored."""
+    for path in parent.iterdir():
+        if not path.name.startswith(prefix):
+            continue
+        try:
+            fd = os.open(path / "fnodes", os.O_RDONLY | os.O_DIRECTORY)
+        except OSError:
+            continue  # none of ours, or one that is just being made
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path, ignore_errors=True)
+        except OSError:
+            pass  # in use
+        finally:
+            os.close(fd)
