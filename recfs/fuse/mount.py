@@ -20,6 +20,7 @@ from recfs.observe.mounts import TYPE, detach, is_disconnected, mounted
 from .operations import Operations
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
+_DEVICE = "/dev/fuse"
 
 #: Requests in flight at most. An fsync holds one while it waits for its commit.
 REQUESTS_MAX = 256
@@ -30,12 +31,7 @@ def prepare(mountpoint: Path) -> None:
 
     Raise MountError (exit 15).
     """
-    if not os.path.exists("/dev/fuse"):
-        raise MountError(
-            "there is no /dev/fuse on this host",
-            "load the module (modprobe fuse), or in a container pass --device /dev/fuse "
-            "--cap-add SYS_ADMIN",
-        )
+    _check_device()
     if os.geteuid() != 0 and shutil.which("fusermount3") is None:
         raise MountError("fusermount3 is not installed", "install the package fuse3")
     if is_disconnected(mountpoint):
@@ -61,6 +57,22 @@ def prepare(mountpoint: Path) -> None:
             f"mount point {mountpoint} is in use: {entry.source} is mounted there",
             f"unmount it first: recfs umount {mountpoint}",
         )
+
+
+def _check_device() -> None:
+    """Before anything is taken over: a host that cannot serve must not fence one that can."""
+    try:
+        if not stat.S_ISCHR(os.stat(_DEVICE).st_mode):
+            raise FileNotFoundError
+        os.close(os.open(_DEVICE, os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        raise MountError(
+            f"there is no {_DEVICE} on this host"
+            if isinstance(error, FileNotFoundError)
+            else f"{_DEVICE} cannot be opened: {error.strerror}",
+            "load the module (modprobe fuse), or in a container pass --device /dev/fuse "
+            "--cap-add SYS_ADMIN",
+        ) from None
 
 
 def unmount(mountpoint: Path) -> bool:

@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import trio
 
 from recfs.clients import open_client
 from recfs.config import MountSettings
-from recfs.errors import MountError, RecfsError
+from recfs.errors import BackingError, MountError, RecfsError
 from recfs.fuse.mount import Mount, prepare, unmount
 from recfs.fuse.operations import KernelCache, Operations, kernel_options
 from recfs.journal.appender import Appender
@@ -42,6 +42,9 @@ from .hints import HintsWriter
 from .view import StatusView
 
 log = logger("mount")
+
+_Given = TypeVar("_Given")
+_Result = TypeVar("_Result")
 
 #: Seconds between two tries to unmount a busy mount point.
 BUSY_RETRY_SECONDS = 0.5
@@ -248,9 +251,12 @@ class _Node:
     async def _announce(self, nursery: trio.Nursery) -> None:
         # The first request answered means that the kernel and this process agree.
         await trio.to_thread.run_sync(os.stat, self._settings.mountpoint, abandon_on_cancel=True)
+        try:
+            await trio.to_thread.run_sync(self._backing.drop_aside)
+        except BackingError as error:
+            log.warning("the tree from before the rebuild is still there", reason=error.what)
         self._view.state = "serving"
         log.info("serving", volume=self._settings.volume.url, at=str(self._settings.mountpoint))
-        self._backing.drop_aside()
         if self._settings.command:
             self._command = Command(
                 self._settings.command, self._inherited.umask, self._inherited.niceness
@@ -286,7 +292,10 @@ class _Node:
         except RecfsError as error:
             log.warning("hints were not written", reason=error.what)
         committed = appender.statistics().committed_offset
-        self._backing.mark_clean(encode_state(durability.recorder.fsm, offset=committed))
+        try:
+            self._backing.mark_clean(encode_state(durability.recorder.fsm, offset=committed))
+        except BackingError as error:
+            log.warning("the next mount will rebuild the tree from the log", reason=error.what)
 
     # -- chores ------------------------------------------------------------------------------
 
@@ -320,11 +329,14 @@ class _Node:
         if self._command is not None:
             await self._command.stop(settings.stop_timeout_seconds)
         deadline = trio.current_time() + settings.stop_timeout_seconds
-        while not await trio.to_thread.run_sync(unmount, settings.mountpoint):
+        # The kernel writes dirty pages back first, and waits for this process with them: who gives
+        # up must not wait for the kernel.
+        while not await _in_thread(unmount, settings.mountpoint):
             if trio.current_time() > deadline:
-                log.warning("the mount is busy; detaching it", pids=_busy_words(settings))
-                await trio.to_thread.run_sync(write_back, settings.mountpoint)
-                await trio.to_thread.run_sync(detach, settings.mountpoint)
+                busy = await _in_thread(_busy_words, settings)
+                log.warning(f"{settings.mountpoint} is busy{busy}; detaching it")
+                await _in_thread(write_back, settings.mountpoint)
+                await _in_thread(detach, settings.mountpoint)
                 return
             await trio.sleep(BUSY_RETRY_SECONDS)
 
@@ -350,13 +362,17 @@ class _Node:
     async def _unmount(self, _: dict[str, Any]) -> dict[str, Any]:
         settings = self._settings
         idle = self._command is None and self._view.state == "serving"
-        if idle and not await trio.to_thread.run_sync(unmount, settings.mountpoint):
+        if idle and not await _in_thread(unmount, settings.mountpoint):
             raise MountError(
-                f"{settings.mountpoint} is busy{_busy_words(settings)}",
+                f"{settings.mountpoint} is busy{await _in_thread(_busy_words, settings)}",
                 "end what uses it, then try again",
             )
         self._stop.set()
         return {}
+
+
+async def _in_thread(call: Callable[[_Given], _Result], given: _Given) -> _Result:
+    return await trio.to_thread.run_sync(call, given, abandon_on_cancel=True)
 
 
 def _busy_words(settings: MountSettings) -> str:
