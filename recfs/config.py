@@ -134,6 +134,13 @@ class RestoreSettings:
     offset: int | None = None
     dry_run: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse, with UsageError, an output that would replace the volume."""
+        if self.volume.service == "file":
+            root = self.volume.root
+            for journals in (root / self.volume.name, root / ".broker"):
+                _keep_apart("the output directory", self.output, "the volume's directory", journals)
+
 
 def _keep_apart(name: str, path: Path, other_name: str, other: Path) -> None:
     if path.is_relative_to(other) or other.is_relative_to(path):

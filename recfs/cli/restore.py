@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from dataclasses import asdict
 from functools import partial
@@ -53,6 +54,8 @@ def restore(
     )
     from recfs import node
 
+    # As Ctrl-C does it: what was restored so far is removed.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     with options.choose_progress() as progress:
         report = trio.run(partial(node.restore, settings, progress=progress))
     if json:

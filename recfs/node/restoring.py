@@ -15,7 +15,7 @@ from recfs.recoverylog.fsm import FSM
 from recfs.recoverylog.player import Player
 from recfs.restore.play import LogReader
 from recfs.restore.report import RestoreReport
-from recfs.restore.staging import StagingTree
+from recfs.restore.staging import StagingTree, sweep
 
 
 async def restore(settings: RestoreSettings, *, progress: Progress) -> RestoreReport:
@@ -40,7 +40,9 @@ async def restore(settings: RestoreSettings, *, progress: Progress) -> RestoreRe
         if settings.dry_run:
             return report
         started = time.monotonic()
-        staging = StagingTree(output.parent / f".{output.name}.recfs-{os.getpid()}")
+        prefix = f".{output.name}.recfs-"
+        sweep(output.parent, prefix)
+        staging = StagingTree(output.parent / f"{prefix}{os.getpid()}")
         try:
             reader = LogReader(client, journal, Player(FSM(journal)), staging, progress.advance)
             progress.start("restoring", end)
@@ -78,6 +80,18 @@ def _check_output(output: Path, force: bool) -> None:
         )
     if output.is_symlink() or (output.exists() and not output.is_dir()):
         raise UsageError(f"{output} exists and is not a directory", "name another -o DIR")
+    if os.path.ismount(output):
+        # The tree is built beside it and put in place by a rename, whole or not at all.
+        raise UsageError(
+            f"{output} is a mount point, which cannot be replaced",
+            f"name a directory in it: -o {output / 'restored'}",
+        )
+    for place in (output, output.parent):
+        if (place / "state" / "volume.json").exists():
+            raise UsageError(
+                f"{place} is a backing directory of recfs",
+                "name another -o DIR; a mount rebuilds its tree by itself",
+            )
     if output.is_dir() and any(output.iterdir()) and not force:
         raise UsageError(
             f"{output} is not empty", "name another -o DIR, or replace its content with --force"
@@ -93,7 +107,11 @@ def _publish(tree: Path, output: Path, force: bool) -> None:
             assert force
             old = output.parent / f".{output.name}.recfs-old-{os.getpid()}"
             output.rename(old)
-            tree.rename(output)
+            try:
+                tree.rename(output)
+            except OSError:
+                old.rename(output)
+                raise
             shutil.rmtree(old)
         else:
             tree.rename(output)
