@@ -44,7 +44,7 @@ def main() -> int:
     parser.add_argument("--directory", type=Path, help="on the disk to measure (default: TMPDIR)")
     parser.add_argument("--json", type=Path, help="write the samples to this file (-: to stdout)")
     options = parser.parse_args()
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
 
     places = [name for name in PLACE_NAMES if name in options.places.split(",")]

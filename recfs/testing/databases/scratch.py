@@ -78,7 +78,11 @@ def remove(path: Path) -> None:
     """End every process that names or stands in `path`, detach every mount under it, delete it."""
     # Twice: a process that was killed may have started another one meanwhile.
     for _ in range(2):
-        kill_all(processes_under(path))
+        doomed = processes_under(path)
+        shared = set().union(*map(_shared_memory, doomed))
+        kill_all(doomed)
+        for each in shared:
+            each.unlink(missing_ok=True)
     for mount in mounts_under(path):
         detach(mount)
     if left := mounts_under(path):
@@ -137,6 +141,16 @@ def kill_all(pids: list[int], patience_seconds: float = 20.0) -> None:
     for pid in pids:
         while _alive(pid) and time.monotonic() < deadline:
             time.sleep(0.01)
+
+
+def _shared_memory(pid: int) -> set[Path]:
+    """What a PostgreSQL process has mapped in /dev/shm; once it is dead, nobody removes that."""
+    try:
+        lines = Path(f"/proc/{pid}/maps").read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return set()
+    names = {line.split()[-1] for line in lines}
+    return {Path(name) for name in names if name.startswith("/dev/shm/PostgreSQL.")}
 
 
 def _ancestors(pid: int) -> Iterator[int]:
