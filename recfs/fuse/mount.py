@@ -17,6 +17,7 @@ import pyfuse3
 from recfs.errors import MountError
 from recfs.observe.mounts import TYPE, detach, is_disconnected, mounted
 
+from . import turns
 from .operations import Operations
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -109,6 +110,7 @@ class Mount:
     @contextmanager
     def session(self) -> Iterator[None]:
         """Mounted on entry; on exit let go of the kernel's side, whatever happened."""
+        turns.install()
         try:
             pyfuse3.init(self._operations, str(self._mountpoint), self._options)
         except RuntimeError as error:
