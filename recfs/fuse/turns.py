@@ -1,6 +1,6 @@
 """Whose turn it is to read the next request: the same rule as pyfuse3's, at a lower price.
 
-pyfuse3 lets one of its worker tasks wait for the FUSE descriptor under a lock. Both the lock and the
+pyfuse3 lets one of its worker tasks wait for the FUSE descriptor under a lock. The lock and the
 wait come from the module that its name `trio` stands for (its asyncio support replaces that module,
 too). trio's own cost a scheduler pass and three system calls a request, also when the next one is
 there already. These make them only when there is something to wait for, and every few requests, so
