@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from recfs.testing.databases.mounted import recfs_command
 def call(*arguments: str | Path, within: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
     """Run `recfs` to its end, as an argument of the command `within` if there is one."""
     return subprocess.run(
-        [*within, recfs_command(), *map(os.fspath, arguments)],
+        [*within, recfs_command(), *map(str, arguments)],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
