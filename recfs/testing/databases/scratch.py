@@ -79,7 +79,7 @@ def remove(path: Path) -> None:
     # Twice: a process that was killed may have started another one meanwhile.
     for _ in range(2):
         doomed = processes_under(path)
-        shared = set().union(*map(_shared_memory, doomed))
+        shared = set().union(*map(shared_memory_files, doomed))
         kill_all(doomed)
         for each in shared:
             each.unlink(missing_ok=True)
@@ -143,7 +143,7 @@ def kill_all(pids: list[int], patience_seconds: float = 20.0) -> None:
             time.sleep(0.01)
 
 
-def _shared_memory(pid: int) -> set[Path]:
+def shared_memory_files(pid: int) -> set[Path]:
     """What a PostgreSQL process has mapped in /dev/shm; once it is dead, nobody removes that."""
     try:
         lines = Path(f"/proc/{pid}/maps").read_text(errors="surrogateescape").splitlines()

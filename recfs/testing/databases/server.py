@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from recfs.testing.databases.scratch import kill_all
+from recfs.testing.databases.scratch import kill_all, shared_memory_files
 
 _USER = "postgres"
 
@@ -63,7 +63,6 @@ class Server:
         self.log = self.sockets / "server.log"
         self._postmaster: subprocess.Popen[bytes] | None = None
         self._segments: set[str] = set()
-        self._started_at = 0.0
         self._user: int | None = None
         self._group: int | None = None
         if os.geteuid() == 0:
@@ -94,7 +93,6 @@ class Server:
         arguments = [binary("postgres"), "-D", str(self.data)]
         for name, value in {**self.settings, **settings, **place}.items():
             arguments += ["-c", f"{name}={value}"]
-        self._started_at = time.time()
         with self.log.open("ab") as log:
             self._postmaster = subprocess.Popen(
                 arguments,
@@ -139,6 +137,9 @@ class Server:
             return
         pid = self._postmaster.pid
         backends = _children(pid)
+        # What its own processes have mapped, and nothing else: other servers on this host may have
+        # segments that nobody has mapped just now.
+        shared = set[Path]().union(*map(shared_memory_files, [pid, *backends]))
         # The postmaster first, or it would begin to recover from the loss of a backend.
         self._postmaster.kill()
         kill_all([*backends, *_children(pid)])
@@ -147,7 +148,7 @@ class Server:
         for segment in self._segments:
             subprocess.run(["ipcrm", "-m", segment], check=False, capture_output=True)
         self._segments.clear()
-        for path in _left_shared_files(self._started_at):
+        for path in shared:
             path.unlink(missing_ok=True)
 
     def close(self) -> None:
@@ -222,25 +223,3 @@ def _segments(pid: int) -> set[str]:
     lines = [line.split() for line in Path(f"/proc/{pid}/maps").read_text().splitlines()]
     # The inode number is the segment's id.
     return {fields[4] for fields in lines if len(fields) > 5 and fields[5].startswith("/SYSV")}
-
-
-def _left_shared_files(since: float) -> set[Path]:
-    """POSIX shared memory of PostgreSQL made since then (Unix seconds) and used by nobody now.
-
-    A server that is killed leaves it behind; only a restart on the same directory would find it.
-    """
-    found = set()
-    for path in Path("/dev/shm").glob("PostgreSQL.*"):
-        try:
-            if path.stat().st_ctime >= since and os.access(path, os.W_OK):
-                found.add(path)
-        except FileNotFoundError:  # of another server, which removed it
-            pass
-    for entry in Path("/proc").iterdir():
-        if found and entry.name.isdigit():
-            try:
-                mapped = (entry / "maps").read_text(errors="surrogateescape")
-            except OSError:
-                continue
-            found -= {path for path in found if str(path) in mapped}
-    return found
