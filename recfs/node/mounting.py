@@ -6,6 +6,7 @@ import gc
 import os
 import resource
 import signal
+import sys
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -122,6 +123,9 @@ def _adjust_process() -> Inherited:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    # A commit that comes back from the disk thread must not wait for the default of 5 ms while the
+    # event loop is in one long step.
+    sys.setswitchinterval(0.000_5)
     return Inherited(os.umask(0o077), niceness)
 
 
