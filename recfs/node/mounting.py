@@ -95,9 +95,9 @@ async def mount(
     raise AssertionError("the node returns or raises")
 
 
-#: The daemon's niceness where it may choose. A commit takes several short turns of this process, and
-#: every process that syncs waits for each of them: with more runnable processes than processors a
-#: file server at par with its clients makes all of them wait.
+#: The daemon's niceness where it may choose. A commit takes several short turns of this process,
+#: and every process that syncs waits for each of them: with more runnable processes than processors
+#: a file server at par with its clients makes all of them wait.
 NICENESS = -10
 
 
