@@ -3,7 +3,8 @@
 The layers, from the bottom up; calls go down and values come back:
 
     errors, config     the exception tree; settings as data
-    recoverylog/       pure: operations, frames, chain, FSM, Recorder (op -> bytes), Player (bytes -> events)
+    recoverylog/       pure: operations, frames, chain, FSM,
+                       Recorder (op -> bytes), Player (bytes -> events)
     journal/           the client seam `JournalClient`, the appender (group commit), two readers
     broker/            a journal server: registers, spool, fragments, index, stores
     clients/           ways to reach a journal: embedded

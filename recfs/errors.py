@@ -9,7 +9,7 @@
      │   ├─ WrongAppendOffset      exit 12   the journal is not where the caller thinks it is
      │   ├─ OffsetNotYetAvailable  (value)   non-blocking read at the write head
      │   └─ JournalFailed          exit 10   permanent: this appender will not commit again
-     ├─ DamageError                exit 12   bytes in the log, a spool or a fragment are not what was written
+     ├─ DamageError                exit 12   bytes in the log or a fragment are not what was written
      ├─ DataLossError              exit 12   bytes that must be there are gone
      ├─ LiveWriterError            exit 14   the volume has a live writer
      ├─ MountError                 exit 15   mount point or FUSE not usable
@@ -27,7 +27,7 @@ from __future__ import annotations
 class RecfsError(Exception):
     """Base of all operating errors.
 
-    `what` is one line that says what is wrong and where; `attempt` is one line that says what to try.
+    `what` is one line that says what is wrong and where; `attempt` is one that says what to try.
     """
 
     exit_code = 1
@@ -79,7 +79,7 @@ class JournalFailed(JournalError):
 
 
 class DamageError(RecfsError):
-    """Bytes are not what was written. `where` names the file or journal, `offset` the byte in it."""
+    """Bytes are not what was written. `where` names the file or journal, `offset` the byte."""
 
     exit_code = 12
 

@@ -40,7 +40,7 @@ def mounted(
 
 @pytest.fixture
 def here(mounted: Path, request: pytest.FixtureRequest) -> Path:
-    directory = mounted / request.node.name.split("[")[0]
+    directory: Path = mounted / request.node.name.split("[")[0]
     directory.mkdir()
     return directory
 
