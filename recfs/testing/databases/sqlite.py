@@ -10,6 +10,7 @@ import os
 import sqlite3
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Literal
@@ -100,7 +101,7 @@ def _open(database: Path, *, create: bool) -> sqlite3.Connection:
     if not create:
         database.stat()
     connection = sqlite3.connect(database, timeout=_STEP_MS / 1000, isolation_level=None)
-    connection.execute("PRAGMA synchronous=FULL")
+    _execute(connection, "PRAGMA synchronous=FULL")
     return connection
 
 
@@ -120,38 +121,46 @@ def _shares(connection: sqlite3.Connection) -> dict[int, Share]:
     return shares
 
 
-def _patiently(connection: sqlite3.Connection, statement: str) -> None:
-    """Execute a statement that needs a lock which another writer may hold."""
+def _execute(
+    connection: sqlite3.Connection, statement: str, values: Sequence[object] = ()
+) -> sqlite3.Cursor:
+    """Execute a statement; waits for whatever lock it needs that another writer holds.
+
+    Within a transaction too: pages that spill out of the cache need the exclusive lock.
+    """
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
         try:
-            connection.execute(statement)
-            return
+            return connection.execute(statement, values)
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+            # The low byte: SQLITE_BUSY has extended codes.
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
 
 
 def _last(connection: sqlite3.Connection, writer: int) -> int:
     query = "SELECT coalesce(max(number), 0) FROM rows WHERE writer = ?"
-    number: int = connection.execute(query, (writer,)).fetchone()[0]
+    number: int = _execute(connection, query, (writer,)).fetchone()[0]
     return number
 
 
 def _transaction(connection: sqlite3.Connection, seed: int, writer: int, number: int) -> None:
-    _patiently(connection, "BEGIN IMMEDIATE")
+    _execute(connection, "BEGIN IMMEDIATE")
     content = payload(seed, writer, number)
-    connection.execute("INSERT INTO rows VALUES (?, ?, ?)", (writer, number, content))
+    _execute(connection, "INSERT INTO rows VALUES (?, ?, ?)", (writer, number, content))
     for account, change in moves(number):
-        connection.execute(
+        _execute(
+            connection,
             "UPDATE accounts SET balance = balance + ? WHERE writer = ? AND account = ?",
             (change, writer, account),
         )
-    connection.execute("INSERT INTO queue VALUES (?, ?)", (writer, number))
-    connection.execute(
-        "DELETE FROM queue WHERE writer = ? AND number = ?", (writer, number - QUEUE_LENGTH)
+    _execute(connection, "INSERT INTO queue VALUES (?, ?)", (writer, number))
+    _execute(
+        connection,
+        "DELETE FROM queue WHERE writer = ? AND number = ?",
+        (writer, number - QUEUE_LENGTH),
     )
-    _patiently(connection, "COMMIT")
+    _execute(connection, "COMMIT")
 
 
 def _sync_directory(directory: Path) -> None:
@@ -170,28 +179,28 @@ def _sync_directory(directory: Path) -> None:
 
 def _rolled_back(connection: sqlite3.Connection, seed: int, writer: int, number: int) -> None:
     """Writes more than the page cache holds, so that pages reach the files before the rollback."""
-    _patiently(connection, "BEGIN IMMEDIATE")
+    _execute(connection, "BEGIN IMMEDIATE")
     content = payload(seed, writer, 16) * 16
-    connection.execute("INSERT INTO rows VALUES (?, ?, ?)", (writer, -number, content))
-    connection.execute("UPDATE accounts SET balance = -1 WHERE writer = ?", (writer,))
-    connection.execute("DELETE FROM queue WHERE writer = ?", (writer,))
-    connection.execute("ROLLBACK")
+    _execute(connection, "INSERT INTO rows VALUES (?, ?, ?)", (writer, -number, content))
+    _execute(connection, "UPDATE accounts SET balance = -1 WHERE writer = ?", (writer,))
+    _execute(connection, "DELETE FROM queue WHERE writer = ?", (writer,))
+    _execute(connection, "ROLLBACK")
 
 
 def _write(options: argparse.Namespace, notes: Notes, told: Told) -> None:
     seed, writer = options.seed, options.writer
     with closing(_open(options.database, create=True)) as connection:
-        _patiently(connection, f"PRAGMA journal_mode={options.journal_mode}")
-        connection.execute(f"PRAGMA mmap_size={options.mmap}")
-        connection.execute("PRAGMA cache_size=-64")  # KiB: dirty pages spill within a transaction
-        _patiently(connection, "BEGIN IMMEDIATE")
+        _execute(connection, f"PRAGMA journal_mode={options.journal_mode}")
+        _execute(connection, f"PRAGMA mmap_size={options.mmap}")
+        _execute(connection, "PRAGMA cache_size=-64")  # KiB: dirty pages spill within a transaction
+        _execute(connection, "BEGIN IMMEDIATE")
         for statement in _SCHEMA.split(";"):
-            connection.execute(statement)
-        connection.executemany(
-            "INSERT OR IGNORE INTO accounts VALUES (?, ?, 0)",
-            [(writer, account) for account in range(ACCOUNTS)],
-        )
-        _patiently(connection, "COMMIT")
+            _execute(connection, statement)
+        for account in range(ACCOUNTS):
+            _execute(
+                connection, "INSERT OR IGNORE INTO accounts VALUES (?, ?, 0)", (writer, account)
+            )
+        _execute(connection, "COMMIT")
         if _last(connection, writer) == notes.last + 1:
             # An earlier load was killed between its COMMIT and its note.
             notes.note(notes.last + 1)
