@@ -31,24 +31,26 @@ def bench(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.mount
 def test_every_case_gives_a_figure_for_each_round_and_place(scratch: Scratch) -> None:
-    names = ["write", "rewrite", "create", "sqlite"]
+    names = ["write", "rewrite", "create", "sqlite", "memory-files"]
     check(scratch, ["--cases=files", "--rounds=2"], names, rounds=2)
 
 
 @pytest.mark.mount
 @pytest.mark.postgres
-def test_pgbench_gives_its_figures(scratch: Scratch) -> None:
+def test_pgbench_and_restore_give_their_figures(scratch: Scratch) -> None:
     names = ["pgbench-init", "pgbench-1", "pgbench-8", "pgbench-read"]
+    names += ["restore", "memory-postgres"]
     check(scratch, ["--cases=postgres", "--rounds=1"], names, rounds=1)
 
 
 def check(scratch: Scratch, arguments: list[str], names: list[str], rounds: int) -> None:
-    done = bench(scratch.path, *TINY, *arguments, "--places=native,bindfs", "--json=-")
+    done = bench(scratch.path, *TINY, *arguments, "--json=-")
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)["figures"]
     assert [each["case"] for each in figures] == names
     for each in figures:
-        assert set(each["samples"]) == {"native", "bindfs"}
+        alone = each["case"].startswith(("memory", "restore"))
+        assert set(each["samples"]) == ({"recfs"} if alone else {"native", "bindfs", "recfs"})
         assert all(len(samples) == rounds for samples in each["samples"].values())
         assert all(figure > 0 for samples in each["samples"].values() for figure in samples)
     assert os.listdir(scratch.path) == [".owner"]
