@@ -9,11 +9,11 @@ from pathlib import Path
 import click
 
 from recfs.cli import options
-from recfs.cli.status import find
-from recfs.errors import MountError
+from recfs.cli.status import find, status_of
+from recfs.errors import JournalUnavailable, MountError
 from recfs.observe import mounts
-from recfs.observe.control import call
-from recfs.observe.registry import Registry
+from recfs.observe.control import NoAnswerError, call
+from recfs.observe.registry import Entry, Registry
 
 
 @click.command()
@@ -34,16 +34,30 @@ def sync(mountpoint: str, timeout: float | None, runtime: Path) -> None:
             f"the daemon of {entry.mountpoint} is gone", f"recfs umount {entry.mountpoint}"
         )
     deadline = None if timeout is None else time.monotonic() + timeout
-    # What the kernel still holds has not been recorded yet, so it comes first.
-    refused = _write_back(Path(entry.mountpoint), timeout)
-    # Asked even so: the daemon knows why.
-    left = None if deadline is None else max(deadline - time.monotonic(), 0.001)
-    call(Path(entry.control), "sync", timeout=left)
+    try:
+        # What the kernel still holds has not been recorded yet, so it comes first.
+        refused = _write_back(Path(entry.mountpoint), timeout)
+        # Asked even so: the daemon knows why.
+        left = None if deadline is None else max(deadline - time.monotonic(), 0.001)
+        call(Path(entry.control), "sync", timeout=left)
+    except NoAnswerError as silence:
+        raise _why(entry) or silence from None
     if refused is not None:
         raise MountError(
             f"{entry.mountpoint}: the kernel could not write back its pages: {refused.strerror}",
             f"recfs status {entry.mountpoint}",
         )
+
+
+def _why(entry: Entry) -> JournalUnavailable | None:
+    """That the journal is away, where that is what the time-out waited for."""
+    found = status_of(entry)
+    if found.retrying_since is None:
+        return None
+    return JournalUnavailable(
+        f"{entry.mountpoint} has {found.backlog_bytes:,} bytes to commit: {found.last_error}",
+        "recfs goes on trying by itself; wait longer with --timeout, or see recfs status",
+    )
 
 
 def _write_back(mountpoint: Path, timeout: float | None) -> OSError | None:
@@ -62,7 +76,7 @@ def _write_back(mountpoint: Path, timeout: float | None) -> OSError | None:
     writing.start()
     writing.join(timeout)
     if writing.is_alive():
-        raise MountError(
+        raise NoAnswerError(
             f"{mountpoint}: the kernel could not write back its pages within {timeout:g} s",
             f"wait longer with --timeout, or see recfs status {mountpoint}",
         )
