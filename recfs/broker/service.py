@@ -8,7 +8,8 @@ from pathlib import Path
 import trio
 
 from recfs.broker.fragment import check_codec
-from recfs.broker.replica import Replica, ReplicaStatistics
+from recfs.broker.persister import PersisterStatistics
+from recfs.broker.replica import Replica
 from recfs.broker.spool_directory import SPEC, SpoolDirectory
 from recfs.broker.stores import Store
 from recfs.errors import JournalNotFound, JournalUnavailable, UsageError
@@ -121,10 +122,10 @@ class Service:
         """Whether `journal` is known to exist and be in order."""
         return journal in self._replicas
 
-    def statistics(self, journal: str) -> ReplicaStatistics:
+    def statistics(self, journal: str) -> PersisterStatistics:
         """State of the persister of `journal`; zeros before its first use."""
         replica = self._replicas.get(journal)
-        return ReplicaStatistics() if replica is None else replica.statistics
+        return PersisterStatistics() if replica is None else replica.statistics
 
     def _directory(self, journal: str) -> SpoolDirectory:
         return SpoolDirectory(self._private / journal, journal)

@@ -13,6 +13,7 @@ header is damage, never an unfinished creation.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
@@ -39,7 +40,7 @@ _ATTEMPTS = 20
 
 
 class SpoolDirectory:
-    """Files of `journal` under `path`. All methods block; all raise OSError."""
+    """Files of `journal` under `path`. What reads or writes them blocks, and raises OSError."""
 
     def __init__(self, path: Path, journal: str) -> None:
         self.path = path
@@ -166,6 +167,21 @@ class SpoolDirectory:
             item.path.unlink(missing_ok=True)
         else:
             item.path.rename(spare)
+
+    def unavailable(self, what: str, error: OSError) -> JournalUnavailable:
+        """What `error`, met in these files, means to a client of the journal."""
+        place = f" {error.filename}" if error.filename else f" in {self.path}"
+        attempt = {
+            errno.ENOSPC: "make room on that file system; recfs goes on by itself",
+            errno.EDQUOT: "raise the quota; recfs goes on by itself",
+            errno.EROFS: "mount that file system read-write; recfs goes on by itself",
+            errno.EACCES: "give this user access to that directory",
+            errno.EPERM: "give this user access to that directory",
+            errno.EIO: "look at the kernel log: the disk reports errors",
+        }.get(error.errno or 0, "see whether the journal's directory is in order")
+        return JournalUnavailable(
+            f"journal {self.journal}: {what}{place}: {error.strerror or error}", attempt
+        )
 
 
 def sync_directory(path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from recfs.broker import replica as replica_module
+from recfs.broker import persister
 from recfs.broker.fragment import parse_fragment_name
 from recfs.broker.stores.file import FileStore
 from recfs.clients.embedded import EmbeddedClient
@@ -411,14 +411,14 @@ async def test_spools_that_were_left_are_persisted_by_the_next_writer(tmp_path: 
 async def test_appends_are_refused_while_too_many_spools_wait_and_go_on_by_themselves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replica_module, "PERSIST_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(persister, "PERSIST_WAIT_SECONDS", 0.05)
     client = EmbeddedClient(tmp_path, spec=SMALL)
     await client.create(JOURNAL)
     (tmp_path / "db1").write_bytes(b"in the way")
     content = bytearray()
     with pytest.raises(JournalUnavailable, match="wait to be persisted"):
         await fill_until_refused(client, content, 1000)
-    assert len(spool_files(tmp_path)) == replica_module.COMPLETE_SPOOLS_MAX + 1
+    assert len(spool_files(tmp_path)) == persister.COMPLETE_SPOOLS_MAX + 1
     assert await read_all(client) == content
     (tmp_path / "db1").unlink()
     with trio.fail_after(30):
@@ -450,7 +450,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 async def test_a_full_disk_loses_nothing_and_goes_on_when_there_is_room(
     small_disk: Path, fragment_length: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replica_module, "PERSIST_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(persister, "PERSIST_WAIT_SECONDS", 0.05)
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(1 << 20))
     client = EmbeddedClient(small_disk / "root", spec=JournalSpec(fragment_length))
