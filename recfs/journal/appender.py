@@ -51,14 +51,14 @@ class AppendLimits:
     batch_bytes: int = 1 << 20
     batch_bytes_max: int = 4 << 20  # of a batch that fills while another is in flight
     delay: float = 0.1
-    backlog_bytes: int = 64 << 20
+    backlog_bytes: int = 48 << 20
 
 
 @dataclass(slots=True)
 class AppendStatistics:
     """What an appender has done. Times are those of its clock, in seconds; 0.0 is never."""
 
-    committed_offset: int = 0  # end of the last commit; 0 before the first
+    committed_offset: int = 0  # end of the last commit known of
     backlog_bytes: int = 0  # added and not yet committed
     appends: int = 0
     appended_bytes: int = 0
@@ -89,6 +89,7 @@ class Appender:
     """Appends to one journal through `client`, each append under the register check `check`.
 
     `on_commit` is called in the sending task with each Commit, before the waiters go on.
+    `committed_offset` is up to where the journal is committed already.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class Appender:
         limits: AppendLimits | None = None,
         clock: Callable[[], float] = trio.current_time,
         on_commit: Callable[[Commit], None] | None = None,
+        committed_offset: int = 0,
     ) -> None:
         self.journal = journal
         self.state = AppenderState.OPEN
@@ -117,7 +119,7 @@ class Appender:
         self._room = trio.lowlevel.ParkingLot()
         self._sleeper = trio.lowlevel.ParkingLot()  # holds `run` while nothing is due
         self._alarm: trio.CancelScope | None = None  # ends that sleep when the batch is old enough
-        self._stats = AppendStatistics()
+        self._stats = AppendStatistics(committed_offset=committed_offset)
 
     # -- adding: synchronous, so that the caller's order of effects is the order of the log --
 

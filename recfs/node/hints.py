@@ -24,13 +24,11 @@ class HintsWriter:
         journal: str,
         author: int,
         durability: Durability,
-        begin_offset: int,
     ) -> None:
         self._client = client
         self._journal = journal
         self._fence = fence(author)
         self._durability = durability
-        self._begin_offset = begin_offset
         self._fenced_here = False
         self._written_at = -1
 
@@ -49,8 +47,7 @@ class HintsWriter:
             return
         written_at = recorder.fsm.next_seq_no
         # A lower bound: a player that starts there meets old operations first, and skips them.
-        committed = self._durability.appender.statistics().committed_offset
-        offset = max(committed, self._begin_offset)
+        offset = self._durability.appender.statistics().committed_offset
         frame = pack(encode_state(recorder.fsm, offset=offset))
         if self._durability.appender.error is not None:
             raise self._durability.appender.error

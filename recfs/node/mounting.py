@@ -186,15 +186,14 @@ class _Node:
             settings.volume.log,
             check=Selector(include=fence(up.author)),
             on_commit=lambda commit: recorder.committed(commit.end),
+            committed_offset=up.end_offset,
         )
         recorder = Recorder(
             up.fsm, up.author, lambda: 0 if appender.batch_is_open else time.time_ns()
         )
         durability = self._durability = Durability(recorder, appender)
         self._view.follow(durability)
-        hints = HintsWriter(
-            self._client, settings.volume.hints, up.author, durability, up.end_offset
-        )
+        hints = HintsWriter(self._client, settings.volume.hints, up.author, durability)
         async with trio.open_nursery() as nursery:
             await nursery.start(appender.run)
             if up.start is Start.IMPORT:
