@@ -2,7 +2,8 @@
 
 The layers, from the bottom up; calls go down and values come back:
 
-    errors, config     the exception tree; settings as data
+    errors, volume     the exception tree; volume URLs
+    config             settings as data; config_file reads them, quantity their times and sizes
     recoverylog/       pure: operations, frames, chain, FSM,
                        Recorder (op -> bytes), Player (bytes -> events)
     journal/           the client seam `JournalClient`, the appender (group commit), two readers

@@ -9,16 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recfs.config import (
-    FILE_KEYS,
-    default_backing,
-    load_file,
-    parse_seconds,
-    parse_size,
-    parse_volume,
-    runtime_directory,
-)
+from recfs.config import default_backing, runtime_directory
+from recfs.config_file import FILE_KEYS, load_file
 from recfs.errors import UsageError
+from recfs.quantity import parse_seconds, parse_size
+from recfs.volume import parse_volume
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ import trio
 
 from recfs.cli import options
 from recfs.clients import open_client
-from recfs.config import Volume
 from recfs.errors import DamageError, OffsetNotYetAvailable
 from recfs.journal.model import JournalClient
 from recfs.recoverylog.framing import Frame, Unframer
 from recfs.recoverylog.hints import FSMHints
 from recfs.recoverylog.recoverylog_pb2 import FSMHints as Message
+from recfs.volume import Volume
 
 #: Bytes of one frame of hints: what the names and attributes of a volume's files may take.
 _BODY_MAX = 1 << 30

@@ -14,12 +14,12 @@ import trio
 
 from recfs.cli import options
 from recfs.clients import open_client
-from recfs.config import Volume
 from recfs.errors import DamageError, OffsetNotYetAvailable, UsageError
 from recfs.journal.model import Chunk, JournalClient
 from recfs.recoverylog.describe import describe, to_json
 from recfs.recoverylog.fsm import FSM, Outcome
 from recfs.recoverylog.player import Garbage, Op, Player
+from recfs.volume import Volume
 
 #: Seconds between two looks for more, with --follow.
 _FOLLOW_SECONDS = 0.5

@@ -14,9 +14,10 @@ import trio
 
 from recfs.cli import options
 from recfs.cli.detach import run_detached
-from recfs.config import MountSettings, Volume
+from recfs.config import MountSettings
 from recfs.errors import BackingError, UsageError
 from recfs.observe import logs
+from recfs.volume import Volume
 
 _COMMAND = "recfs.mount.command"
 

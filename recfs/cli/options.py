@@ -16,11 +16,14 @@ from typing import Any, TypeVar
 import click
 
 from recfs import config
-from recfs.config import FILE_KEYS, LOG_LEVELS, Volume
+from recfs.config import LOG_LEVELS
+from recfs.config_file import FILE_KEYS, load_file
 from recfs.errors import UsageError
 from recfs.observe import logs
 from recfs.observe.progress import BarProgress, LineProgress
 from recfs.observe.registry import canonical
+from recfs.quantity import parse_seconds, parse_size
+from recfs.volume import Volume, parse_volume
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -79,7 +82,7 @@ def verb(function: Callable[..., int | None]) -> Callable[..., int | None]:
 def _read_config(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
     if value is not None:
         # Below variables and above the defaults: click's place for a file's values.
-        ctx.default_map = config.load_file(Path(value), os.environ)
+        ctx.default_map = load_file(Path(value), os.environ)
 
 
 # -- types ----------------------------------------------------------------------------------------
@@ -104,10 +107,10 @@ def _parse_path(text: str) -> Path:
     return canonical(Path(text))
 
 
-VOLUME = _Parsed("volume", config.parse_volume)
+VOLUME = _Parsed("volume", parse_volume)
 PATH = _Parsed("path", _parse_path)
-SECONDS = _Parsed("time", config.parse_seconds)
-SIZE = _Parsed("size", config.parse_size)
+SECONDS = _Parsed("time", parse_seconds)
+SIZE = _Parsed("size", parse_size)
 
 
 # -- places ---------------------------------------------------------------------------------------

@@ -13,9 +13,10 @@ import click
 import trio
 
 from recfs.cli import options
-from recfs.config import RestoreSettings, Volume
+from recfs.config import RestoreSettings
 from recfs.errors import UsageError
 from recfs.observe.words import duration, size
+from recfs.volume import Volume
 
 if TYPE_CHECKING:
     from recfs.restore.report import RestoreReport

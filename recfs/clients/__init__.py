@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from recfs.config import Volume
 from recfs.errors import UsageError
 from recfs.journal.model import JournalClient, JournalSpec
+from recfs.volume import Volume
 
 
 def open_client(

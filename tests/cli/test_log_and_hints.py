@@ -15,7 +15,6 @@ import pytest
 import trio
 
 from recfs.clients import open_client
-from recfs.config import Volume, parse_volume
 from recfs.errors import JournalNotFound, UsageError
 from recfs.journal.model import JournalSpec
 from recfs.recoverylog.framing import pack
@@ -23,6 +22,7 @@ from recfs.recoverylog.fsm import FSM
 from recfs.recoverylog.recorder import Recorder
 from recfs.recoverylog.recoverylog_pb2 import Mark
 from recfs.recoverylog.state import encode_state
+from recfs.volume import Volume, parse_volume
 
 from .commands import RECFS, assert_fails, plain_environment, recfs
 

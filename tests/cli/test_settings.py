@@ -10,8 +10,10 @@ import pytest
 from recfs.cli import VERBS
 from recfs.cli import recfs as command
 from recfs.cli.mount import mount, mount_settings
-from recfs.config import FILE_KEYS, MountSettings, default_backing, parse_volume
+from recfs.config import MountSettings, default_backing
+from recfs.config_file import FILE_KEYS
 from recfs.errors import UsageError
+from recfs.volume import parse_volume
 
 VOLUME = "file:///srv/db1"
 

@@ -7,13 +7,13 @@ import time
 import trio
 
 from recfs.clients import open_client
-from recfs.config import parse_volume
 from recfs.errors import OffsetNotYetAvailable
 from recfs.journal.model import JournalSpec
 from recfs.recoverylog.fsm import FSM
 from recfs.recoverylog.player import Op, Player
 from recfs.recoverylog.recorder import handoff
 from recfs.recoverylog.recoverylog_pb2 import Mark
+from recfs.volume import parse_volume
 
 
 def read_log(url: str) -> bytes:

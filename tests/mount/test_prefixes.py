@@ -21,7 +21,7 @@ import pytest
 import trio
 
 from recfs.clients import open_client
-from recfs.config import RestoreSettings, Volume, parse_volume
+from recfs.config import RestoreSettings
 from recfs.journal.reader import Reader
 from recfs.node.restoring import restore
 from recfs.observe.progress import SilentProgress
@@ -34,6 +34,7 @@ from recfs.testing.databases.notes import acknowledged
 from recfs.testing.databases.scratch import Scratch
 from recfs.testing.databases.server import Server
 from recfs.testing.databases.sqlite import JOURNAL_MODES, JournalMode
+from recfs.volume import Volume, parse_volume
 
 from .volumes import Host, describe_tree
 
