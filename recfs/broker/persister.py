@@ -12,7 +12,8 @@ import trio
 
 from recfs.broker import codec
 from recfs.broker.journal_files import JournalFiles
-from recfs.broker.spool import Spool, SpoolReplacedError
+from recfs.broker.spool import Spool
+from recfs.broker.spool_file import SpoolReplacedError
 from recfs.broker.stores import Store
 from recfs.errors import JournalUnavailable, RecfsError
 from recfs.journal.model import Fragment

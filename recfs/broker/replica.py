@@ -23,8 +23,8 @@ from recfs.broker.disk_thread import DiskThread, WorkTime
 from recfs.broker.journal_files import JournalFiles
 from recfs.broker.persister import Persister, PersisterStatistics
 from recfs.broker.replica_reader import ReplicaReader
-from recfs.broker.spool import ZERO_STEP
 from recfs.broker.spool_directory import SpoolDirectory
+from recfs.broker.spool_file import ZERO_STEP
 from recfs.broker.stores import Store
 from recfs.errors import Fenced, WrongAppendOffset
 from recfs.journal.model import (

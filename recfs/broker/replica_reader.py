@@ -8,7 +8,7 @@ import trio
 
 from recfs.broker.journal_files import JournalFiles
 from recfs.broker.open_fragment import OpenFragments
-from recfs.broker.spool import SpoolReplacedError
+from recfs.broker.spool_file import SpoolReplacedError
 from recfs.errors import JournalUnavailable, OffsetNotYetAvailable
 from recfs.journal.model import Chunk, Fragment
 

@@ -22,10 +22,10 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-from recfs.broker import spool
 from recfs.broker.journal_lock import LockPage
 from recfs.broker.record import SpoolHeader
-from recfs.broker.spool import Spool, SpoolReplacedError
+from recfs.broker.spool import Spool
+from recfs.broker.spool_file import SpoolReplacedError, write_new
 from recfs.errors import DamageError, DataLossError, JournalUnavailable, UsageError
 from recfs.journal.model import JournalSpec
 
@@ -152,7 +152,7 @@ class SpoolDirectory:
         except FileNotFoundError:
             new.unlink(missing_ok=True)
         try:
-            spool.write_new(new, header, min(capacity, _FIRST_BYTES))
+            write_new(new, header, min(capacity, _FIRST_BYTES))
             new.rename(path)
         except OSError:
             new.unlink(missing_ok=True)

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recfs.broker import record
-from recfs.broker.spool import Spool, SpoolReplacedError, write_new
+from recfs.broker.spool import Spool
+from recfs.broker.spool_file import SpoolReplacedError, write_new
 from recfs.errors import DamageError, UsageError
 from recfs.journal.model import LabelSet
 
