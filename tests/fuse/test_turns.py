@@ -61,7 +61,7 @@ async def test_what_is_there_already_is_taken_at_once_but_others_have_their_turn
             for _ in range(10 * REQUESTS_IN_A_ROW):
                 await turns.wait_readable(reading)
             nursery.cancel_scope.cancel()
-        assert 9 <= passes <= 30
+        assert 5 <= passes <= 30
     finally:
         os.close(reading)
         os.close(writing)

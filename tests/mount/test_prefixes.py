@@ -196,7 +196,8 @@ def test_a_cut_within_a_frame_a_payload_or_a_group_restores_what_stands_before_t
         assert recording.restore(offset, output).end_offset == cut.boundary
         staging = StagingTree(place.place / "boundary")
         recording.play(cut.boundary, staging)
-        assert describe_tree(output) == describe_tree(staging.tree), cut
+        # A time that the log has not told yet is that of the restore.
+        assert describe_tree(output, times=False) == describe_tree(staging.tree, times=False), cut
         staging.close()
         report = sqlite.check(
             output / "rows.db",

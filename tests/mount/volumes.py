@@ -49,7 +49,7 @@ class Host:
             mount.close()
 
 
-def describe_tree(root: Path) -> dict[str, tuple[object, ...]]:
+def describe_tree(root: Path, *, times: bool = True) -> dict[str, tuple[object, ...]]:
     """Everything about a tree that a restore must bring back; hard links by their first name."""
     found: dict[str, tuple[object, ...]] = {}
     first_names: dict[int, str] = {}
@@ -65,7 +65,7 @@ def describe_tree(root: Path) -> dict[str, tuple[object, ...]]:
                     content = file.read()
                 first = first_names.setdefault(about.st_ino, relative)
                 entry += (about.st_nlink, first, len(content), hash(content))
-                if content:  # nobody tells a file system the time of an empty file
+                if content and times:  # nobody tells a file system the time of an empty file
                     entry += (about.st_mtime_ns,)
             elif kind == stat.S_IFLNK:
                 entry += (os.readlink(path),)
