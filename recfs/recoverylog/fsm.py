@@ -15,11 +15,14 @@ from __future__ import annotations
 from google_crc32c import extend
 
 from recfs.recoverylog import hints as hinting
-from recfs.recoverylog.actions import ACTIONS, OFFSET_MAX, Actions, Outcome, is_range
+from recfs.recoverylog.actions import ACTIONS
 from recfs.recoverylog.hints import FSMHints
 from recfs.recoverylog.namespace import File
+from recfs.recoverylog.node_actions import OFFSET_MAX, is_range
+from recfs.recoverylog.outcome import Outcome
 from recfs.recoverylog.recoverylog_pb2 import RecordedOp
 from recfs.recoverylog.segment import Segment
+from recfs.recoverylog.tree import Tree
 
 __all__ = ["FSM", "OFFSET_MAX", "Outcome"]
 
@@ -27,13 +30,13 @@ _OK = Outcome.OK
 _NOT_TRACKED = Outcome.FNODE_NOT_TRACKED
 
 
-class FSM(Actions):
+class FSM(Tree):
     """Where a log stands: the chain, the tree of names and the files.
 
     `log` is the journal being recorded to. `next_seq_no` and `next_checksum` are what the next
     operation must carry; `last_author` (0: none yet) recorded the last one accepted, or, while
     hints are replayed, is expected to record the next. `end_offset` is a lower bound of where in
-    the log the next one can stand (bytes). See Actions for the rest.
+    the log the next one can stand (bytes). See Tree for the rest.
     """
 
     __slots__ = (
