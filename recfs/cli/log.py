@@ -17,8 +17,9 @@ from recfs.clients import open_client
 from recfs.errors import DamageError, OffsetNotYetAvailable, UsageError
 from recfs.journal.model import Chunk, JournalClient
 from recfs.recoverylog.describe import describe, to_json
+from recfs.recoverylog.events import Garbage, Op
 from recfs.recoverylog.fsm import FSM, Outcome
-from recfs.recoverylog.player import Garbage, Op, Player
+from recfs.recoverylog.player import Player
 from recfs.volume import Volume
 
 #: Seconds between two looks for more, with --follow.

@@ -27,20 +27,8 @@ from recfs.recoverylog.events import (
 from recfs.recoverylog.framing import Frame, Unframer
 from recfs.recoverylog.fsm import FSM, Outcome
 from recfs.recoverylog.namespace import File
+from recfs.recoverylog.payload import Payload, payload_length
 from recfs.recoverylog.recoverylog_pb2 import RecordedOp
-
-__all__ = [
-    "Allocated",
-    "Data",
-    "Event",
-    "FileCreated",
-    "FileDropped",
-    "Garbage",
-    "Marked",
-    "Op",
-    "Player",
-    "Truncated",
-]
 
 #: Bytes of payload that are waited for, so that a write is applied whole.
 PAYLOAD_WHOLE_MAX = 1 << 20
@@ -50,20 +38,6 @@ GROUP_MAX = 1024
 
 _OK = Outcome.OK
 _ADVANCED = (Outcome.OK, Outcome.FNODE_NOT_TRACKED)
-
-
-class _Payload:
-    """A payload that is taken in pieces: what is still to come, and its checksum so far."""
-
-    __slots__ = ("applied", "checksum", "file", "frame", "offset", "rest")
-
-    def __init__(self, frame: Frame[RecordedOp]) -> None:
-        self.frame = frame
-        self.file: File | None = None  # where it goes; None: nowhere
-        self.applied = False  # whether its write is
-        self.offset = frame.message.write.offset
-        self.rest = _payload_length(frame.message)
-        self.checksum = 0
 
 
 class Player:
@@ -105,7 +79,7 @@ class Player:
         self._group: list[Frame[RecordedOp]] = []  # in sequence, still without its last one
         self._group_checksum = 0  # chain value behind _group
         self._held: Frame[RecordedOp] | None = None  # next in sequence, waits for its payload
-        self._payload: _Payload | None = None
+        self._payload: Payload | None = None
         self._damage: DamageError | None = None
         self._damaged: Frame[RecordedOp] | None = None  # the last frame, which damage is about
 
@@ -227,7 +201,7 @@ class Player:
             fnode = write.fnode
             length = write.length
             if length > PAYLOAD_WHOLE_MAX:
-                self._payload = _Payload(frame)
+                self._payload = Payload(frame)
                 yield from self._apply_group()
                 outcome = yield from self._apply(frame, self.settled_offset)
                 node = fsm.nodes.get(fnode)
@@ -301,7 +275,7 @@ class Player:
         fsm = self.fsm
         before = fsm.last_author
         action = op.WhichOneof("action")
-        last = frame.end + _payload_length(op)
+        last = frame.end + payload_length(op)
         dying = fsm.nodes.get(op.unlink.fnode) if action == "unlink" else None
         outcome = fsm.apply(op, frame.body, first_offset=frame.begin, last_offset=last)
         if outcome is not _OK:
@@ -338,7 +312,7 @@ class Player:
         if outcome in _ADVANCED:
             self._accepted(op, before, settled)
         if self.trace or op.author in self.watch:
-            yield Op(op, frame.body, frame.begin, frame.end + _payload_length(op), outcome)
+            yield Op(op, frame.body, frame.begin, frame.end + payload_length(op), outcome)
         if outcome not in _ADVANCED:
             self._continuity.refused(frame, outcome)
 
@@ -354,29 +328,18 @@ class Player:
         else:
             outcome = Outcome.CHECKSUM_MISMATCH
         if op.HasField("write"):
-            self._payload = _Payload(frame)
+            self._payload = Payload(frame)
         if self.trace or op.author in self.watch:
-            yield Op(op, frame.body, frame.begin, frame.end + _payload_length(op), outcome)
+            yield Op(op, frame.body, frame.begin, frame.end + payload_length(op), outcome)
         self._continuity.off_chain(frame, expected)
 
-    def _take_payload(self, payload: _Payload) -> Iterator[Event]:
+    def _take_payload(self, payload: Payload) -> Iterator[Event]:
         """Give or drop a payload as far as it is there; _payload is None when it is through."""
-        while payload.rest:
-            piece = self._unframer.take_some(payload.rest)
-            if not piece:
-                return
-            payload.rest -= len(piece)
-            if payload.file is not None:
-                payload.checksum = crc32c(piece, payload.checksum)
-                payload.offset += len(piece)
-                yield Data(payload.file.id, payload.offset - len(piece), memoryview(piece))
+        yield from payload.take(self._unframer)
+        if payload.rest:
+            return
         self._payload = None
-        write = payload.frame.message.write
-        if (
-            payload.file is not None
-            and write.HasField("content_crc32c")
-            and write.content_crc32c != payload.checksum
-        ):
+        if not payload.is_intact():
             raise self._continuity.content(payload.frame)
         if payload.applied:
             self.settled_offset = self._unframer.offset
@@ -388,7 +351,3 @@ class Player:
             write.fnode in self.fsm.nodes
             or any(frame.message.seq_no == write.fnode for frame in self._group)
         )
-
-
-def _payload_length(op: RecordedOp) -> int:
-    return max(0, op.write.length) if op.HasField("write") else 0

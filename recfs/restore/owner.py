@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from recfs.errors import LiveWriterError, UsageError
-from recfs.recoverylog.player import Marked
+from recfs.recoverylog.events import Marked
 from recfs.recoverylog.recoverylog_pb2 import Mark
 
 #: The format of the extensions and of the owner mark. A log of a newer one is refused.

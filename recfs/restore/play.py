@@ -8,7 +8,8 @@ import trio
 
 from recfs.errors import DataLossError, JournalUnavailable, OffsetNotYetAvailable
 from recfs.journal.model import Chunk, JournalClient
-from recfs.recoverylog.player import Garbage, Marked, Op, Player
+from recfs.recoverylog.events import Garbage, Marked, Op
+from recfs.recoverylog.player import Player
 
 from .owner import Ownership
 from .staging import StagingTree

@@ -21,8 +21,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from recfs.errors import BackingError
+from recfs.recoverylog.events import Allocated, Data, FileCreated, FileDropped, Truncated
 from recfs.recoverylog.namespace import Directory, File, Leaf, Namespace, Node, Special, Symlink
-from recfs.recoverylog.player import Allocated, Data, FileCreated, FileDropped, Truncated
 
 #: Bound on the staged files held open.
 OPEN_FILES_MAX = 512

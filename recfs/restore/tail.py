@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 from recfs.errors import OffsetNotYetAvailable
 from recfs.journal.model import JournalClient
+from recfs.recoverylog.events import Marked
 from recfs.recoverylog.framing import Frame, Unframer
-from recfs.recoverylog.player import Marked
 from recfs.recoverylog.recoverylog_pb2 import RecordedOp
 
 from .owner import Owner, Ownership

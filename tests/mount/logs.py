@@ -9,8 +9,9 @@ import trio
 from recfs.clients import open_client
 from recfs.errors import OffsetNotYetAvailable
 from recfs.journal.model import JournalSpec
+from recfs.recoverylog.events import Op
 from recfs.recoverylog.fsm import FSM
-from recfs.recoverylog.player import Op, Player
+from recfs.recoverylog.player import Player
 from recfs.recoverylog.recorder import handoff
 from recfs.recoverylog.recoverylog_pb2 import Mark
 from recfs.volume import parse_volume

@@ -25,8 +25,9 @@ from recfs.config import RestoreSettings
 from recfs.journal.reader import Reader
 from recfs.node.restoring import restore
 from recfs.observe.progress import SilentProgress
+from recfs.recoverylog.events import Garbage, Marked, Op
 from recfs.recoverylog.fsm import FSM
-from recfs.recoverylog.player import Garbage, Marked, Op, Player
+from recfs.recoverylog.player import Player
 from recfs.restore.report import RestoreReport
 from recfs.restore.staging import StagingTree
 from recfs.testing.databases import postgres, sqlite

@@ -13,10 +13,11 @@ from recfs.errors import DamageError
 from recfs.recoverylog import recoverylog_pb2 as pb
 from recfs.recoverylog.checksum import crc32c
 from recfs.recoverylog.describe import describe, to_json
+from recfs.recoverylog.events import Op
 from recfs.recoverylog.framing import MAGIC, pack
 from recfs.recoverylog.fsm import FSM, Outcome
 from recfs.recoverylog.hints import FnodeSegments, FSMHints
-from recfs.recoverylog.player import Op, Player
+from recfs.recoverylog.player import Player
 from recfs.recoverylog.segment import Segment
 from recfs.recoverylog.state import decode_state, encode_state
 

@@ -10,10 +10,7 @@ from recfs.errors import DamageError
 from recfs.recoverylog import recoverylog_pb2 as pb
 from recfs.recoverylog.checksum import crc32c
 from recfs.recoverylog.describe import describe
-from recfs.recoverylog.fsm import FSM, Outcome
-from recfs.recoverylog.hints import FSMHints
-from recfs.recoverylog.player import (
-    PAYLOAD_WHOLE_MAX,
+from recfs.recoverylog.events import (
     Allocated,
     Data,
     Event,
@@ -22,9 +19,11 @@ from recfs.recoverylog.player import (
     Garbage,
     Marked,
     Op,
-    Player,
     Truncated,
 )
+from recfs.recoverylog.fsm import FSM, Outcome
+from recfs.recoverylog.hints import FSMHints
+from recfs.recoverylog.player import PAYLOAD_WHOLE_MAX, Player
 from recfs.recoverylog.recorder import Recorder, handoff
 
 from .logs import (

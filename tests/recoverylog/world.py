@@ -11,17 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from recfs.recoverylog import recoverylog_pb2 as pb
+from recfs.recoverylog.events import Allocated, Data, Event, FileCreated, FileDropped, Truncated
 from recfs.recoverylog.fsm import FSM
 from recfs.recoverylog.namespace import Directory, File, Leaf, Node, Special, Symlink
-from recfs.recoverylog.player import (
-    Allocated,
-    Data,
-    Event,
-    FileCreated,
-    FileDropped,
-    Player,
-    Truncated,
-)
+from recfs.recoverylog.player import Player
 from recfs.recoverylog.recorder import Recorder, handoff
 from recfs.recoverylog.state import decode_state, encode_state
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from recfs.errors import LiveWriterError, UsageError
-from recfs.recoverylog.player import Marked
+from recfs.recoverylog.events import Marked
 from recfs.recoverylog.recoverylog_pb2 import Mark
 from recfs.restore.owner import FORMAT, Owner, Ownership, here, process_start
 
