@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable
+from typing import TypeVar
 
 from recfs.recoverylog.checksum import crc32c
 from recfs.recoverylog.framing import pack
@@ -28,6 +29,9 @@ from recfs.recoverylog.recoverylog_pb2 import Mark, RecordedOp
 
 #: Bytes. Larger payloads are split by the caller.
 WRITE_MAX = 1 << 20
+
+
+_Made = TypeVar("_Made", File, Directory, Symlink, Special)
 
 
 class RecorderError(AssertionError):
@@ -101,10 +105,7 @@ class Recorder:
         self._need_free(path)
         op = RecordedOp()
         _fill_create(op, path, mode, uid, gid)
-        frames = self._record(op)
-        file = self._fsm.namespace.resolve(path)
-        assert isinstance(file, File)
-        return frames, file
+        return self._record(op), self._made(path, File)
 
     def recreate(
         self, file: File, path: bytes, mode: int, uid: int, gid: int
@@ -119,10 +120,7 @@ class Recorder:
         unlink, create = RecordedOp(), RecordedOp()
         _fill_link(unlink.unlink, file, path)
         _fill_create(create, path, mode, uid, gid)
-        frames = self._record(unlink, create)
-        fresh = self._fsm.namespace.resolve(path)
-        assert isinstance(fresh, File)
-        return frames, fresh
+        return self._record(unlink, create), self._made(path, File)
 
     def link(self, node: Leaf, path: bytes) -> bytes:
         self._need_live(node)
@@ -144,10 +142,7 @@ class Recorder:
         op.mkdir.mode = mode & 0o7777
         op.mkdir.uid = uid
         op.mkdir.gid = gid
-        frames = self._record(op)
-        directory = self._fsm.namespace.resolve(path)
-        assert isinstance(directory, Directory)
-        return frames, directory
+        return self._record(op), self._made(path, Directory)
 
     def rmdir(self, path: bytes) -> bytes:
         directory = self._fsm.namespace.resolve(path)
@@ -166,10 +161,7 @@ class Recorder:
         op.symlink.target = target
         op.symlink.uid = uid
         op.symlink.gid = gid
-        frames = self._record(op)
-        node = self._fsm.namespace.resolve(path)
-        assert isinstance(node, Symlink)
-        return frames, node
+        return self._record(op), self._made(path, Symlink)
 
     def mknod(self, path: bytes, mode: int, rdev: int, uid: int, gid: int) -> tuple[bytes, Special]:
         """Record a FIFO, socket or device. `mode` has the type, as st_mode. Files: see `create`."""
@@ -182,10 +174,7 @@ class Recorder:
         op.mknod.rdev = rdev
         op.mknod.uid = uid
         op.mknod.gid = gid
-        frames = self._record(op)
-        node = self._fsm.namespace.resolve(path)
-        assert isinstance(node, Special)
-        return frames, node
+        return self._record(op), self._made(path, Special)
 
     def rename(self, source: bytes, target: bytes, exchange: bool = False) -> bytes:
         """Record rename(2), which has replaced what was at `target`, or exchanged both.
@@ -323,6 +312,12 @@ class Recorder:
             frames.append(pack(body))
         return b"".join(frames)
 
+    def _made(self, path: bytes, kind: type[_Made]) -> _Made:
+        """The node that the operation just recorded has made at `path`."""
+        node = self._fsm.namespace.resolve(path)
+        assert isinstance(node, kind)
+        return node
+
     def _need_free(self, path: bytes) -> None:
         """`path` has a parent, and nothing is there."""
         place = self._fsm.namespace.resolve_parent(path)
@@ -343,7 +338,6 @@ class Recorder:
             if not node.is_within(self._fsm.namespace.root):
                 raise RecorderError("the directory is not in the tree any more")
             return 0, node.path()
-        assert isinstance(node, Leaf)
         assert isinstance(node, Leaf)
         self._need_live(node)
         return node.id, b""
