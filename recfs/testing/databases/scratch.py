@@ -23,7 +23,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
-PREFIX = "recfs-scratch-"
+#: Short, since they nest and a Unix socket below has 107 bytes of path.
+PREFIX = "recfs-s-"
 _OWNER = ".owner"
 
 
@@ -31,9 +32,7 @@ class Scratch:
     """A directory `path` (mode 0755: servers run as other users) in `parent`, or in TMPDIR."""
 
     def __init__(self, parent: Path | None = None) -> None:
-        # One within another goes with it, and is short: a Unix socket below has 107 bytes of path.
-        nested = parent is None and PREFIX in tempfile.gettempdir()
-        self.path = Path(tempfile.mkdtemp(prefix="s-" if nested else PREFIX, dir=parent)).resolve()
+        self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent)).resolve()
         (self.path / _OWNER).write_text(f"{os.getpid()} {_started(os.getpid())}\n")
         self.path.chmod(0o755)
 
