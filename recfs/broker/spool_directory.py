@@ -22,6 +22,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
+from recfs.broker.directory_sync import sync_directory
 from recfs.broker.journal_lock import LockPage
 from recfs.broker.record import SpoolHeader
 from recfs.broker.spool import Spool
@@ -182,15 +183,6 @@ class SpoolDirectory:
         return JournalUnavailable(
             f"journal {self.journal}: {what}{place}: {error.strerror or error}", attempt
         )
-
-
-def sync_directory(path: Path) -> None:
-    """Make the names in directory `path` durable."""
-    fileno = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fileno)
-    finally:
-        os.close(fileno)
 
 
 def _name(number: int) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from recfs.broker.directory_sync import sync_directory
 from recfs.broker.fragment import fragment_name, parse_fragment_name
 from recfs.journal.model import Fragment
 
@@ -76,7 +77,7 @@ class FileStore:
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
         return replace(fragment, mod_time=max(1, int(path.stat().st_mtime)), store=self.url)
 
     def _make_directory(self, path: Path) -> None:
@@ -86,7 +87,7 @@ class FileStore:
         if path != self._root:
             self._make_directory(path.parent)
         path.mkdir(exist_ok=True)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
 
     def open(self, fragment: Fragment) -> _File:
         return _File(self.path(fragment))
@@ -102,11 +103,3 @@ class FileStore:
             if any(parse_fragment_name(journal, name) for name in files):
                 found.append(journal)
         return sorted(found)
-
-
-def _sync_directory(path: Path) -> None:
-    fileno = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fileno)
-    finally:
-        os.close(fileno)
