@@ -10,6 +10,8 @@ Damage is:
 
 * a gap: the author whose turn it is goes on with a later sequence number than the next one;
 * the next sequence number of that author with a checksum that is not the chain's;
+* a gap in the operations of an author whose turn is over: whoever lost its turn to another goes on
+  from the number that the other took, so the one missing was altered into the other's;
 * an operation that continues the chain but makes no sense on the state: nobody recorded it so;
 * a payload whose checksum is not the recorded one;
 * at the end of the log: an incomplete frame, payload or group; garbage, or operations of an author
@@ -24,6 +26,7 @@ from recfs.recoverylog.fsm import FSM, Outcome
 from recfs.recoverylog.recoverylog_pb2 import RecordedOp
 
 _FORMER_AUTHORS_MAX = 4096
+_ANY = 1 << 63  # above all sequence numbers
 _ATTEMPT = (
     "see what stands there: recfs log; put another copy of these bytes back, if the journal has "
     "one; else restore what stands before them: recfs restore --offset"
@@ -37,7 +40,7 @@ class Continuity:
 
     def __init__(self, fsm: FSM) -> None:
         self._fsm = fsm
-        self._former: dict[int, None] = {}  # authors who had a turn, oldest first
+        self._former: dict[int, int] = {}  # who had a turn, oldest first: their last number seen
         self._garbage: Garbage | None = None  # that nothing accepted follows so far
         self._garbage_last: Garbage | None = None  # named with later damage
         self._stranger: Frame[RecordedOp] | None = None  # by an author who never had a turn
@@ -47,9 +50,14 @@ class Continuity:
         self._garbage = None
         self._stranger = None
         if before and before != author:
-            self._former[before] = None
+            self._former.pop(author, None)
+            self._former[before] = self._fsm.next_seq_no - 2
             if len(self._former) > _FORMER_AUTHORS_MAX:
                 del self._former[next(iter(self._former))]
+
+    def jumped(self) -> None:
+        """Bytes of the log are gone: nobody knows any more what former authors left there."""
+        self._former = dict.fromkeys(self._former, _ANY)
 
     def skipped(self, garbage: Garbage) -> None:
         self._garbage = self._garbage_last = garbage
@@ -63,7 +71,16 @@ class Continuity:
                 raise self.damage(frame, f"is number {op.seq_no} where {expected} is next")
             if op.seq_no == expected:
                 raise self.damage(frame, "does not continue the checksum chain")
-        elif op.seq_no > expected and op.author not in self._former and self._stranger is None:
+        elif op.author in self._former:
+            last = self._former[op.author]
+            if op.seq_no > last + 1 and not self._fsm.hinted:
+                raise self.damage(
+                    frame,
+                    f"is number {op.seq_no} of author {op.author:08x}, whose number {last + 1} is "
+                    "not there",
+                )
+            self._former[op.author] = max(last, op.seq_no)
+        elif op.seq_no > expected and self._stranger is None:
             self._stranger = frame
 
     def refused(self, frame: Frame[RecordedOp], outcome: Outcome) -> None:

@@ -112,6 +112,7 @@ class Player:
             self._continuity.end(
                 self._payload.frame, "within its payload", self.offset, self.offset
             )
+        self._continuity.jumped()
         if not self.settled:
             self._continuity.skipped(Garbage(self._unframer.offset, offset))
         self._group.clear()
