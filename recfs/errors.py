@@ -79,14 +79,26 @@ class JournalFailed(JournalError):
 
 
 class DamageError(RecfsError):
-    """Bytes are not what was written. `where` names the file or journal, `offset` the byte."""
+    """Bytes are not what was written. `where` names the file or journal, `offset` the byte.
+
+    `span`, where it is known, is the range of journal offsets [begin, end) that cannot be read.
+    """
 
     exit_code = 12
 
-    def __init__(self, what: str, attempt: str = "", *, where: str = "", offset: int = -1) -> None:
+    def __init__(
+        self,
+        what: str,
+        attempt: str = "",
+        *,
+        where: str = "",
+        offset: int = -1,
+        span: tuple[int, int] | None = None,
+    ) -> None:
         super().__init__(what, attempt)
         self.where = where
         self.offset = offset
+        self.span = span
 
 
 class DataLossError(RecfsError):

@@ -124,6 +124,7 @@ class Spool:
             "keep a copy of the directory; what precedes and follows can still be read",
             where=str(self.path),
             offset=self._damaged.get(index, self._positions[index]),
+            span=(self._begins[index], end),
         )
 
     # -- committing --

@@ -68,7 +68,7 @@ async def _chunks(
     client: JournalClient,
     journal: str,
     offset: int,
-    note: Callable[[DamageError], None],
+    note: Callable[[DamageError, int], None],
     *,
     follow: bool,
 ) -> AsyncIterator[Chunk]:
@@ -89,11 +89,15 @@ async def _chunks(
             await trio.sleep(_FOLLOW_SECONDS)
             continue
         except DamageError as damage:
-            ends = [each.end for each in await client.fragments(journal) if each.begin <= offset]
-            if not ends or max(ends) <= offset:
+            if damage.span is not None:
+                stop = damage.span[1]
+            else:
+                known = await client.fragments(journal)
+                stop = max((each.end for each in known if each.begin <= offset), default=0)
+            if stop <= offset:
                 raise
-            note(damage)
-            offset = max(ends)
+            note(damage, offset)
+            offset = stop
             continue
         yield chunk
         offset = chunk.offset + len(chunk.content)
@@ -139,7 +143,7 @@ class Listing:
                 self._take(event)
         except DamageError as damage:
             if not self._joins:  # else no operation was found, and nothing is known to be wrong
-                self.note(damage)
+                self.note(damage, damage.offset)
 
     def _play(self, content: bytes | memoryview) -> None:
         events = self._player.feed(content)
@@ -154,7 +158,7 @@ class Listing:
                 if self._joins:
                     self._joins = False
                 else:
-                    self.note(damage)
+                    self.note(damage, damage.offset)
                 self._player.skip_damage()
                 events = self._player.feed(b"")
 
@@ -162,14 +166,14 @@ class Listing:
         try:
             step()
         except DamageError as damage:
-            self.note(damage)
+            self.note(damage, damage.offset)
             self._player.skip_damage()
             step()
 
-    def note(self, damage: DamageError) -> None:
-        """Tell of damage where it was met."""
+    def note(self, damage: DamageError, offset: int) -> None:
+        """Tell of damage where it was met, in the log."""
         self.damage = self.damage or damage
-        self._put({"offset": damage.offset, "damage": damage.what})
+        self._put({"offset": offset, "damage": damage.what})
 
     def _take(self, event: object) -> None:
         if isinstance(event, Garbage):
