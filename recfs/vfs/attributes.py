@@ -79,6 +79,7 @@ class Attributes:
             else:
                 tree.utime(node, atime_ns, mtime_ns)
             inode.times_dirty = False
+            inode.mtime_ns = mtime_ns
         elif mode is None and changes.uid is None and changes.gid is None:
             return inode
         if not inode.orphan:

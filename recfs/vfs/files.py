@@ -128,7 +128,10 @@ class Files:
     async def release(self, handle: int) -> None:
         inode = self._inodes.get(handle)
         if inode.times_dirty and self._durability.doubt is None:
-            self._record_times(inode)
+            if self._kernel_keeps_times:
+                self._restore_mtime(inode)
+            else:
+                self._record_times(inode)
         self._let_go(inode)
 
     # -- content -----------------------------------------------------------------------------
@@ -174,8 +177,7 @@ class Files:
                 for start in range(0, written, WRITE_BYTES_MAX):
                     piece = view[start : start + WRITE_BYTES_MAX]
                     durability.record(self._recorder.write(node, offset + start, piece), piece)
-            if not self._kernel_keeps_times:
-                inode.times_dirty = True
+            inode.times_dirty = True
         if rest and self._kernel_keeps_times:
             # Writing pages back, the kernel takes a short answer for a whole one and would lose the
             # rest without a word. So the disk is asked until it says why.
@@ -185,9 +187,21 @@ class Files:
     async def fsync(self, handle: int) -> None:
         """Return when everything recorded so far is committed. The backing file needs no sync."""
         inode = self._inodes.by_number.get(handle)
-        if inode is not None and inode.times_dirty and self._durability.doubt is None:
+        if (
+            inode is not None
+            and inode.times_dirty
+            and not self._kernel_keeps_times
+            and self._durability.doubt is None
+        ):
             self._record_times(inode)
         await self._durability.barrier()
+
+    def _restore_mtime(self, inode: Inode) -> None:
+        """Pages that the kernel wrote back after it had told the time moved the backing file's."""
+        if inode.mtime_ns is not None and inode.handles == 1 and inode.fd >= 0:
+            inode.times_dirty = False
+            stat = os.fstat(inode.fd)
+            self._os.utime(inode.fd, ns=(stat.st_atime_ns, inode.mtime_ns))
 
     def _record_times(self, inode: Inode) -> None:
         inode.times_dirty = False
@@ -218,8 +232,13 @@ class Files:
             self._recreate(inode, node)
         else:
             self._durability.record(self._recorder.truncate(node, size))
-        if not self._kernel_keeps_times:
-            inode.times_dirty = inode.handles > 0
+        if self._kernel_keeps_times:
+            return
+        if inode.handles:
+            inode.times_dirty = True
+        else:  # truncate(2) by name: no release will come to record the time
+            mtime_ns = self._tree.stat(inode.node).st_mtime_ns
+            self._durability.record(self._recorder.set_attr(inode.node, mtime_ns=mtime_ns))
 
     def _recreate(self, inode: Inode, node: File) -> None:
         """Record truncation to zero as unlink + create: the log of the old content is dead."""

@@ -18,14 +18,16 @@ class Inode:
     """One file of the tree that the kernel holds a reference to.
 
     `fd` is the backing descriptor shared by all open handles (-1: none); the kernel's page cache
-    is per inode, so one descriptor serves them all. `remains` are the last attributes of an orphan
-    without a descriptor, of which the kernel may still ask or tell.
+    is per inode, so one descriptor serves them all. `mtime_ns` is the modification time that was
+    last told and recorded (Unix ns); `times_dirty`: content was written since. `remains` are the
+    last attributes of an orphan without a descriptor, of which the kernel may still ask or tell.
     """
 
     __slots__ = (
         "fd",
         "handles",
         "lookups",
+        "mtime_ns",
         "node",
         "number",
         "remains",
@@ -41,6 +43,7 @@ class Inode:
         self.fd = -1
         self.writable = False
         self.times_dirty = False
+        self.mtime_ns: int | None = None
         self.remains: os.stat_result | None = None
 
     @property
