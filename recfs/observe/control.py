@@ -182,7 +182,10 @@ def call(
                 f"no daemon answers at {path}: {error.strerror}", "check that the volume is mounted"
             ) from None
         try:
-            connection.sendall(request)
+            try:
+                connection.sendall(request)
+            except BrokenPipeError:
+                pass  # a refusal came before the question; it is there to be read
             while not pending.endswith(b"\n") and len(pending) <= LINE_BYTES_MAX:
                 received = connection.recv(1 << 16)
                 if not received:

@@ -184,7 +184,7 @@ def test_a_cut_within_a_frame_a_payload_or_a_group_restores_what_stands_before_t
     recording = record_sqlite(place, "truncate", "writeback", 12)
     rng = random.Random(5)
     ops = recording.ops
-    frames = [op.first_offset + rng.randrange(1, 9 + len(op.body)) for op in ops]
+    frames = [op.first_offset + rng.randrange(1, 8 + len(op.body)) for op in ops]
     payloads = [
         op.last_offset - rng.randint(1, op.op.write.length) for op in ops if op.op.write.length
     ]
