@@ -154,15 +154,24 @@ class Registry:
 
 def process_start(pid: int) -> str:
     """When `pid` started, in clock ticks since boot and with the boot's id; "" when it is gone."""
+    ticks = start_ticks(pid)
     try:
-        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return ""
+    return "" if ticks is None else f"{boot}:{ticks}"
+
+
+def start_ticks(pid: int) -> int | None:
+    """Start time of a process in clock ticks since boot; None when there is none. proc(5), stat."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return None
     # The name in parentheses may hold spaces and parentheses; the fields are counted behind it.
     after = text.rpartition(")")[2].split()
-    state, ticks = after[0], after[19]
-    return "" if state in "ZX" else f"{boot}:{ticks}"
+    # A zombie has ended: it holds no descriptor and can write nothing.
+    return None if after[0] in "ZX" else int(after[19])
 
 
 def canonical(path: Path) -> Path:

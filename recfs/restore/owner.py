@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from recfs.errors import LiveWriterError, UsageError
+from recfs.observe.registry import start_ticks
 from recfs.recoverylog.events import Marked
 from recfs.recoverylog.recoverylog_pb2 import Mark
 
@@ -80,24 +81,13 @@ def here(volume: str, author: int, heartbeat_seconds: float) -> Owner:
         volume=volume or uuid.uuid4().hex,
         host=socket.gethostname(),
         pid=os.getpid(),
-        process_start=process_start(os.getpid()) or 0,
+        process_start=start_ticks(os.getpid()) or 0,
         boot=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
         pid_namespace=os.readlink("/proc/self/ns/pid"),
         author=f"{author:08x}",
         started=time.time(),
         heartbeat=heartbeat_seconds,
     )
-
-
-def process_start(pid: int) -> int | None:
-    """Start time of a process in clock ticks since boot; None when there is none. proc(5), stat."""
-    try:
-        line = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    rest = line.rpartition(")")[2].split()
-    # A zombie has ended: it holds no descriptor and can write nothing.
-    return None if rest[0] in "ZX" else int(rest[19])
 
 
 @dataclass(slots=True)
@@ -134,7 +124,7 @@ class Ownership:
         who = f"host {owner.host}, pid {owner.pid}, author {owner.author}"
         if owner.boot == me.boot and owner.pid_namespace == me.pid_namespace:
             # The same kernel: the process table knows better than any clock.
-            if owner.pid == me.pid or process_start(owner.pid) != owner.process_start:
+            if owner.pid == me.pid or start_ticks(owner.pid) != owner.process_start:
                 return ""
             return f"{who}, running here; last mark {age:.1f} s ago"
         if age > SILENT_INTERVALS * max(owner.heartbeat, 1.0):

@@ -26,18 +26,11 @@ RENAME_EXCHANGE = 2
 DIRECTORY_FDS_MAX = 4096
 
 
-class SystemCalls:
-    """The seam for faults: `os`, and the one call that `os` lacks."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(os, name)
-
-    def renameat2(
-        self, source_fd: int, source: bytes, target_fd: int, target: bytes, flags: int
-    ) -> None:
-        if _libc.renameat2(source_fd, source, target_fd, target, flags) != 0:
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code))
+def renameat2(source_fd: int, source: bytes, target_fd: int, target: bytes, flags: int) -> None:
+    """The one call that `os` lacks. Raises OSError."""
+    if _libc.renameat2(source_fd, source, target_fd, target, flags) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
 
 
 class BackingTree:
@@ -47,7 +40,7 @@ class BackingTree:
         self.root = root
         # `os` itself, not a wrapper, on the hot path; tests pass an object that fails on demand.
         self.os: Any = system if system is not None else os
-        self._renameat2 = getattr(system, "renameat2", None) or SystemCalls().renameat2
+        self._renameat2 = getattr(system, "renameat2", None) or renameat2
         self._root_fd = os.open(root, os.O_PATH | os.O_DIRECTORY)
         self._fds: OrderedDict[Directory, int] = OrderedDict()
 

@@ -9,9 +9,10 @@ from dataclasses import replace
 import pytest
 
 from recfs.errors import LiveWriterError, UsageError
+from recfs.observe.registry import start_ticks
 from recfs.recoverylog.events import Marked
 from recfs.recoverylog.recoverylog_pb2 import Mark
-from recfs.restore.owner import FORMAT, Owner, Ownership, here, process_start
+from recfs.restore.owner import FORMAT, Owner, Ownership, here
 
 SECOND = 1_000_000_000
 NOW = 1_800_000_000 * SECOND
@@ -58,7 +59,7 @@ def test_a_clean_unmount_ends_the_writer_at_once(me: Owner, elsewhere: Owner) ->
 def test_a_writer_on_this_host_lives_exactly_as_long_as_its_process(me: Owner) -> None:
     child = subprocess.Popen(["sleep", "60"])
     try:
-        start = process_start(child.pid)
+        start = start_ticks(child.pid)
         assert start is not None
         owner = replace(me, pid=child.pid, process_start=start)
         a_day_later = NOW + 86400 * SECOND  # a stopped process beats no heart, and is not dead
